@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What crosses from the programs to user space: the layouts of the maps'
+ * values and the reasons. Package bpf gives them Go names, and a test compares
+ * those with this file's BTF.
+ */
+#pragma once
+
+#include "headers/kernel.h"
+
+#include "headers/bpf_helpers.h"
+
+/* Why a program ended with a packet: the second half of a counter's index. */
+enum reason {
+	REASON_PASS,   /* handed on, not looked at further */
+	REASON_FILTER, /* dropped because a filter of the user's matched */
+	REASON_COUNT,
+};
+
+/* What became of a packet that a filter program judged and did not drop. */
+enum outcome {
+	OUTCOME_MATCHED, /* dropped */
+	OUTCOME_UNREAD,  /* passed, because its headers could not be read */
+	OUTCOME_COUNT,
+};
+
+/* One counter: per CPU, per hop and per reason. */
+struct count {
+	__u64 packets;	  /* skbs or XDP frames */
+	__u64 segments;	  /* what GSO stands for: 1 for an ordinary packet */
+	__u64 bytes;	  /* skb length with the Ethernet header */
+	__u64 wire_bytes; /* the same with every segment's headers */
+};
+
+/* Where every packet that a trace program saw went: seen is the sum of the rest. */
+struct ledger {
+	__u64 seen;
+	__u64 traced;	  /* a sighting is in the ring */
+	__u64 filtered;	  /* the expression did not match */
+	__u64 sampled_out; /* not of the sample */
+	__u64 lost;	  /* the ring was full */
+};
+
+enum packet_flag {
+	PACKET_SHORT = 1 << 0,	  /* headers not all readable: fields after the gap are zero */
+	PACKET_FRAGMENT = 1 << 1, /* a later fragment: no transport header */
+	PACKET_PORTS = 1 << 2,	  /* sport and dport are valid */
+	PACKET_VLAN = 1 << 3,	  /* vlan is valid */
+};
+
+/*
+ * The headers of one packet, read once. Numbers are in host order, addresses in
+ * network order, IPv4 addresses as ::ffff:a.b.c.d. The filter expressions of
+ * user space are compiled against this layout.
+ */
+struct packet {
+	__u8 src[16]; /* of an ARP packet: the sender's protocol address */
+	__u8 dst[16]; /* of an ARP packet: the target's protocol address */
+	__u8 eth_dst[6];
+	__u8 eth_src[6];
+	__u32 len; /* as struct count's bytes */
+	__u32 seq;
+	__u32 ack;
+	__u32 tsval; /* of the usual layout of options, else 0 */
+	__u16 ethertype; /* behind VLAN tags; 0 if there is none */
+	__u16 vlan;	 /* outermost tag's TCI */
+	__u16 sport;
+	__u16 dport;
+	__u16 icmp_id;	/* of an echo; of a neighbour message 0 */
+	__u16 icmp_seq; /* of an echo */
+	__u16 ip_id;	/* IPv4 only */
+	__u16 frag;	/* IPv4's flags and offset; an IPv6 fragment header's offset word */
+	__u16 payload_off; /* from the packet's start; 0 if there is none */
+	__u8 proto;	/* IPv6: the first header that is not an extension */
+	__u8 nexthdr;	/* IPv6: the fixed header's; IPv4: as proto */
+	__u8 fragnext;	/* IPv6: the fragment header's, if that came first */
+	__u8 tcp_flags;
+	__u8 icmp_type; /* of an ARP packet: the operation */
+	__u8 icmp_code;
+	__u8 ttl; /* or hop limit */
+	__u8 tos; /* or traffic class */
+	__u8 flags; /* enum packet_flag */
+	__u8 pad;
+};
+
+/* conntrack's original tuple, where the packet carries a connection. */
+struct tuple {
+	__u8 src[16];
+	__u8 dst[16];
+	__u16 sport; /* of ICMP: the id */
+	__u16 dport; /* of ICMP: type and code */
+	__u32 status; /* enum ip_conntrack_status; 0: no connection */
+};
+
+/* One packet at one hop. */
+struct sighting {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 skb;     /* address; 0 where the kernel does not tell */
+	__u64 head;    /* address of the buffer; 0 likewise */
+	struct tuple orig;
+	struct packet pkt;
+	__u32 payload_hash; /* of up to 32 bytes behind the UDP or ICMP header; else 0 */
+	__u16 hop;
+	__u16 gso_size;
+	__u16 segments;
+	__u16 pad[3];
+};

@@ -1,0 +1,123 @@
+package bpf
+
+import "structs"
+
+// The types below have the layout of their namesakes in hop.h.
+
+// Count is one counter of one hop and one [Reason].
+type Count struct {
+	_         structs.HostLayout
+	Packets   uint64 // skbs or XDP frames, as `ip -s link` counts them
+	Segments  uint64 // what GSO stands for; 1 for an ordinary packet
+	Bytes     uint64 // skb length with the Ethernet header
+	WireBytes uint64 // the same with every segment's headers
+}
+
+// Ledger says what became of every packet that the trace program of one hop
+// saw: Seen = Traced + Filtered + SampledOut + Lost.
+type Ledger struct {
+	_          structs.HostLayout
+	Seen       uint64
+	Traced     uint64 // a sighting went to the ring
+	Filtered   uint64 // the expression did not match
+	SampledOut uint64 // not of the sample
+	Lost       uint64 // the ring was full
+}
+
+// PacketFlag is a bit of [Packet.Flags].
+type PacketFlag uint8
+
+const (
+	PacketShort    PacketFlag = 1 << iota // headers not all readable; fields after the gap are zero
+	PacketFragment                        // a later fragment: no transport header
+	PacketPorts                           // Sport and Dport are valid
+	PacketVLAN                            // VLAN is valid
+)
+
+// Packet is what the programs read of one packet's headers, and what filter
+// expressions are compiled against. Numbers are in host order; addresses are in
+// network order, IPv4 as ::ffff:a.b.c.d.
+type Packet struct {
+	_          structs.HostLayout
+	Src        [16]byte // ARP: the sender's protocol address
+	Dst        [16]byte // ARP: the target's protocol address
+	EthDst     [6]byte
+	EthSrc     [6]byte
+	Len        uint32 // with the Ethernet header
+	Seq        uint32
+	Ack        uint32
+	TSVal      uint32 // TCP timestamp where options have the usual layout, else 0
+	EtherType  uint16 // behind VLAN tags; 0 if there is none
+	VLAN       uint16 // the outermost tag's TCI
+	Sport      uint16
+	Dport      uint16
+	ICMPID     uint16 // of an echo
+	ICMPSeq    uint16 // of an echo
+	IPID       uint16 // IPv4 only
+	Frag       uint16 // IPv4's flags and offset; an IPv6 fragment header's offset word
+	PayloadOff uint16 // from the packet's start; 0 if there is none
+	Proto      uint8  // IPv6: the first header that is not an extension
+	NextHdr    uint8  // IPv6: the fixed header's; IPv4: as Proto
+	FragNext   uint8  // IPv6: the fragment header's, if that came first
+	TCPFlags   uint8
+	ICMPType   uint8 // ARP: the operation
+	ICMPCode   uint8
+	TTL        uint8 // or hop limit
+	TOS        uint8 // or traffic class
+	Flags      PacketFlag
+	_          uint8
+}
+
+// Tuple is conntrack's original tuple of the packet's connection. Status is
+// enum ip_conntrack_status of the kernel and 0 where there is no connection.
+type Tuple struct {
+	_      structs.HostLayout
+	Src    [16]byte
+	Dst    [16]byte
+	Sport  uint16 // ICMP: the id
+	Dport  uint16 // ICMP: type and code
+	Status uint32
+}
+
+// Sighting is one packet at one hop, as it stands in the ring.
+type Sighting struct {
+	_           structs.HostLayout
+	TimeNS      uint64 // CLOCK_MONOTONIC
+	Skb         uint64 // address; 0 where the kernel does not tell (before 6.2)
+	Head        uint64 // address of the buffer; 0 likewise
+	Orig        Tuple
+	Packet      Packet
+	PayloadHash uint32 // of up to 32 bytes behind the UDP or ICMP header; else 0
+	Hop         uint16
+	GSOSize     uint16
+	Segments    uint16 // at least 1
+	_           [3]uint16
+}
+
+// Reason says why a program ended with a packet.
+type Reason uint32
+
+const (
+	ReasonPass   Reason = iota // handed on
+	ReasonFilter               // dropped because a filter of the user's matched
+	ReasonCount                // how many there are
+)
+
+var reasonNames = [...]string{"pass", "filter"}
+
+// String returns the reason's name as JSON and tables have it.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
+// Outcome indexes a filter program's own counters.
+type Outcome uint32
+
+const (
+	OutcomeMatched Outcome = iota // dropped
+	OutcomeUnread                 // passed, because its headers could not be read
+	OutcomeCount                  // how many there are
+)

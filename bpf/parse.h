@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Reads a packet's headers once, with a cursor that never passes the end. */
+#pragma once
+
+#include "headers/bpf_endian.h"
+#include "hop.h"
+
+#define VLAN_DEPTH 2
+#define IPV6_EXT_DEPTH 4
+
+struct cursor {
+	void *start;
+	void *pos;
+	void *end;
+};
+
+/*
+ * Yields a T at the cursor and moves behind it, or NULL. The assembly makes the
+ * compiler derive both pointers from one register: the verifier would not see
+ * that a check of one holds for the other.
+ */
+#define take(c, T)                                                  \
+	({                                                          \
+		T *_p = (c)->pos;                                   \
+		void *_next;                                        \
+		asm volatile("" : "+r"(_p));                        \
+		_next = _p + 1;                                     \
+		_next > (c)->end ? (T *)0 : ((c)->pos = _next, _p); \
+	})
+
+/* Copies 32-bit words: what is on the stack must be written aligned. */
+static __always_inline void copy_v4(__u8 *to, const void *from)
+{
+	__u32 *w = (__u32 *)to;
+
+	w[2] = bpf_htonl(0xffff);
+	__builtin_memcpy(&w[3], from, 4);
+}
+
+static __always_inline void set_payload(struct packet *p, struct cursor *c)
+{
+	p->payload_off = c->pos - c->start;
+}
+
+static __always_inline bool parse_tcp(struct cursor *c, struct packet *p)
+{
+	struct tcphdr *tcp = take(c, struct tcphdr);
+	__u32 *opt;
+
+	if (!tcp)
+		return false;
+	p->sport = bpf_ntohs(tcp->source);
+	p->dport = bpf_ntohs(tcp->dest);
+	p->seq = bpf_ntohl(tcp->seq);
+	p->ack = bpf_ntohl(tcp->ack_seq);
+	p->tcp_flags = tcp->flags;
+	p->flags |= PACKET_PORTS;
+	p->payload_off = (void *)tcp - c->start + (tcp->doff >> 4) * 4;
+
+	/* NOP, NOP, timestamp: the layout of every established connection on Linux. */
+	opt = take(c, __u32);
+	if (opt && (tcp->doff >> 4) >= 8 && *opt == bpf_htonl(0x0101080a)) {
+		opt = take(c, __u32);
+		if (opt)
+			p->tsval = bpf_ntohl(*opt);
+	}
+	return true;
+}
+
+static __always_inline bool parse_udp(struct cursor *c, struct packet *p)
+{
+	struct udphdr *udp = take(c, struct udphdr);
+
+	if (!udp)
+		return false;
+	p->sport = bpf_ntohs(udp->source);
+	p->dport = bpf_ntohs(udp->dest);
+	p->flags |= PACKET_PORTS;
+	set_payload(p, c);
+	return true;
+}
+
+static __always_inline bool is_echo(const struct packet *p)
+{
+	if (p->proto == IPPROTO_ICMP)
+		return p->icmp_type == 8 || p->icmp_type == 0;
+	return p->icmp_type == 128 || p->icmp_type == 129;
+}
+
+static __always_inline bool parse_icmp(struct cursor *c, struct packet *p)
+{
+	struct icmphdr *icmp = take(c, struct icmphdr);
+
+	if (!icmp)
+		return false;
+	p->icmp_type = icmp->type;
+	p->icmp_code = icmp->code;
+	if (is_echo(p)) {
+		p->icmp_id = bpf_ntohs(icmp->id);
+		p->icmp_seq = bpf_ntohs(icmp->sequence);
+	}
+	set_payload(p, c);
+	return true;
+}
+
+static __always_inline bool parse_transport(struct cursor *c, struct packet *p)
+{
+	if (p->flags & PACKET_FRAGMENT)
+		return true;
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		return parse_tcp(c, p);
+	case IPPROTO_UDP:
+		return parse_udp(c, p);
+	case IPPROTO_ICMP:
+		return p->ethertype != ETH_P_IP || parse_icmp(c, p);
+	case IPPROTO_ICMPV6:
+		return p->ethertype != ETH_P_IPV6 || parse_icmp(c, p);
+	}
+	return true;
+}
+
+static __always_inline bool parse_ipv4(struct cursor *c, struct packet *p)
+{
+	struct iphdr *ip = take(c, struct iphdr);
+	__u32 options;
+
+	if (!ip)
+		return false;
+	copy_v4(p->src, &ip->saddr);
+	copy_v4(p->dst, &ip->daddr);
+	p->proto = ip->protocol;
+	p->nexthdr = ip->protocol;
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->ip_id = bpf_ntohs(ip->id);
+	p->frag = bpf_ntohs(ip->frag_off);
+	if (p->frag & 0x1fff)
+		p->flags |= PACKET_FRAGMENT;
+
+	options = (ip->ver_ihl & 0xf) * 4;
+	if (options < sizeof(*ip))
+		return false;
+	c->pos += options - sizeof(*ip);
+	return parse_transport(c, p);
+}
+
+static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
+{
+	struct ipv6hdr *ip = take(c, struct ipv6hdr);
+	struct ipv6_ext *ext;
+	__u8 next;
+	int i;
+
+	if (!ip)
+		return false;
+	__builtin_memcpy(p->src, ip->saddr, 16);
+	__builtin_memcpy(p->dst, ip->daddr, 16);
+	p->ttl = ip->hop_limit;
+	p->tos = bpf_ntohl(ip->flow) >> 20;
+	p->nexthdr = ip->nexthdr;
+
+	next = ip->nexthdr;
+#pragma unroll
+	for (i = 0; i < IPV6_EXT_DEPTH; i++) {
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_FRAGMENT &&
+		    next != IPPROTO_AH && next != IPPROTO_DSTOPTS)
+			break;
+		ext = take(c, struct ipv6_ext);
+		if (!ext)
+			return false;
+		if (next == IPPROTO_FRAGMENT) {
+			p->frag = bpf_ntohs(ext->frag_off);
+			if (p->frag & 0xfff8)
+				p->flags |= PACKET_FRAGMENT;
+			if (i == 0)
+				p->fragnext = ext->nexthdr;
+		} else if (next == IPPROTO_AH) {
+			c->pos += (ext->len + 2) * 4 - sizeof(*ext);
+		} else {
+			c->pos += ext->len * 8;
+		}
+		next = ext->nexthdr;
+	}
+	p->proto = next;
+	return parse_transport(c, p);
+}
+
+static __always_inline bool parse_arp(struct cursor *c, struct packet *p)
+{
+	struct arphdr_ip *arp = take(c, struct arphdr_ip);
+
+	if (!arp)
+		return false;
+	p->icmp_type = bpf_ntohs(arp->op);
+	if (arp->pro == bpf_htons(ETH_P_IP) && arp->pln == 4) {
+		copy_v4(p->src, arp->sip);
+		copy_v4(p->dst, arp->tip);
+	}
+	return true;
+}
+
+static __always_inline bool parse_network(struct cursor *c, struct packet *p)
+{
+	switch (p->ethertype) {
+	case ETH_P_IP:
+		return parse_ipv4(c, p);
+	case ETH_P_IPV6:
+		return parse_ipv6(c, p);
+	case ETH_P_ARP:
+		return parse_arp(c, p);
+	}
+	return true;
+}
+
+static __always_inline bool parse_ethernet(struct cursor *c, struct packet *p)
+{
+	struct ethhdr *eth = take(c, struct ethhdr);
+	struct vlan_hdr *tag;
+	__be16 proto;
+	int i;
+
+	if (!eth)
+		return false;
+	__builtin_memcpy(p->eth_dst, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(p->eth_src, eth->h_source, ETH_ALEN);
+
+	proto = eth->h_proto;
+#pragma unroll
+	for (i = 0; i < VLAN_DEPTH; i++) {
+		if (proto != bpf_htons(ETH_P_8021Q) && proto != bpf_htons(ETH_P_8021AD))
+			break;
+		tag = take(c, struct vlan_hdr);
+		if (!tag)
+			return false;
+		if (!(p->flags & PACKET_VLAN)) {
+			p->vlan = bpf_ntohs(tag->tci);
+			p->flags |= PACKET_VLAN;
+		}
+		proto = tag->proto;
+	}
+	p->ethertype = bpf_ntohs(proto);
+	return parse_network(c, p);
+}
+
+/*
+ * Fills *p, which the caller has zeroed, and returns whether every header was
+ * readable. A device without Ethernet headers hands packets that start with
+ * the network header.
+ */
+static __always_inline bool parse_skb(struct __sk_buff *ctx, struct packet *p, bool ethernet)
+{
+	struct cursor c = {
+		.start = (void *)(long)ctx->data,
+		.pos = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+	bool whole;
+
+	p->len = ctx->len;
+	if (ctx->vlan_present) {
+		p->vlan = ctx->vlan_tci;
+		p->flags |= PACKET_VLAN;
+	}
+	if (ethernet) {
+		whole = parse_ethernet(&c, p);
+	} else {
+		p->ethertype = bpf_ntohs(ctx->protocol);
+		whole = parse_network(&c, p);
+	}
+	if (!whole)
+		p->flags |= PACKET_SHORT;
+	return whole;
+}
+
+static __always_inline bool parse_xdp(struct xdp_md *ctx, struct packet *p)
+{
+	struct cursor c = {
+		.start = (void *)(long)ctx->data,
+		.pos = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+	bool whole;
+
+	p->len = ctx->data_end - ctx->data;
+	whole = parse_ethernet(&c, p);
+	if (!whole)
+		p->flags |= PACKET_SHORT;
+	return whole;
+}

@@ -1,0 +1,153 @@
+//go:build ignore
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Writes a sighting of each packet that the user's expression matches. Attached only while somebody traces. */
+#include "match.h"
+#include "parse.h"
+
+#include "headers/bpf_core_read.h"
+
+/* The hop this copy of the program stands at; set by bpf.SetHop. */
+const volatile __u16 hop_id;
+/* Whether the device's packets start with an Ethernet header; set by bpf.SetEthernet. */
+const volatile bool ethernet = true;
+/* Bytes in the ring from which the reader is woken at once; set by bpf.SetWakeAt. */
+const volatile __u64 wake_at = 1 << 20;
+
+extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+
+/* The loader sets max_entries to the ring's size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+	__type(value, struct sighting);
+} ring SEC(".maps");
+
+/* By hop. The loader sets max_entries. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct ledger);
+	__uint(max_entries, 1);
+} ledgers SEC(".maps");
+
+#define CT_PTR_MASK (~7UL)
+#define AF_INET 2
+
+static __always_inline void copy_inet(__u8 *to, const union nf_inet_addr *from, bool v4)
+{
+	__u32 *w = (__u32 *)to;
+
+	if (!v4) {
+		bpf_probe_read_kernel(to, 16, from);
+		return;
+	}
+	w[0] = 0;
+	w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	bpf_probe_read_kernel(&w[3], 4, from);
+}
+
+static __always_inline void read_conntrack(struct tuple *t, unsigned long nfct)
+{
+	struct nf_conn *ct = (void *)(nfct & CT_PTR_MASK);
+	struct nf_conntrack_tuple *orig = &ct->tuplehash[0].tuple;
+	bool v4;
+
+	t->status = BPF_CORE_READ(ct, status);
+	v4 = BPF_CORE_READ(orig, src.l3num) == AF_INET;
+	copy_inet(t->src, &orig->src.u3, v4);
+	copy_inet(t->dst, &orig->dst.u3, v4);
+	t->sport = bpf_ntohs(BPF_CORE_READ(orig, src.u.all));
+	t->dport = bpf_ntohs(BPF_CORE_READ(orig, dst.u.all));
+}
+
+/* Where the kernel has no such cast (before 6.2), the packet has no address and is joined by fingerprint. */
+static __always_inline void read_identity(struct __sk_buff *ctx, struct sighting *s)
+{
+	struct sk_buff *skb;
+	unsigned long nfct;
+
+	if (!bpf_cast_to_kern_ctx)
+		return;
+	skb = bpf_cast_to_kern_ctx(ctx);
+	s->skb = (__u64)skb;
+	s->head = (__u64)skb->head;
+	if (!bpf_core_field_exists(skb->_nfct) || !bpf_core_field_exists(struct nf_conn, status))
+		return;
+	nfct = skb->_nfct;
+	if (nfct & CT_PTR_MASK)
+		read_conntrack(&s->orig, nfct);
+}
+
+#define HASHED 32
+
+/* FNV-1a over words: cheap, and two packets of one flow seldom meet in it. */
+static __always_inline __u32 hash_payload(struct __sk_buff *ctx, const struct packet *p)
+{
+	__u32 words[HASHED / 4] = {};
+	__u32 h = 2166136261;
+	__u32 n;
+	int i;
+
+	if (!p->payload_off || p->proto == IPPROTO_TCP)
+		return 0;
+	n = ctx->len - p->payload_off;
+	if (n > HASHED)
+		n = HASHED;
+	if (n == 0 || n > HASHED)
+		return 0;
+	if (bpf_skb_load_bytes(ctx, p->payload_off, words, n))
+		return 0;
+#pragma unroll
+	for (i = 0; i < HASHED / 4; i++)
+		h = (h ^ words[i]) * 16777619;
+	return h;
+}
+
+static __always_inline __u64 wake_flag(void)
+{
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wake_at)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l)
+{
+	struct packet p = {};
+	struct sighting *s;
+
+	l->seen++;
+	parse_skb(ctx, &p, ethernet);
+	if (!match(&p)) {
+		l->filtered++;
+		return;
+	}
+	s = bpf_ringbuf_reserve(&ring, sizeof(*s), 0);
+	if (!s) {
+		l->lost++;
+		return;
+	}
+	__builtin_memset(s, 0, sizeof(*s));
+	s->time_ns = bpf_ktime_get_ns();
+	s->hop = hop_id;
+	s->pkt = p;
+	s->payload_hash = hash_payload(ctx, &p);
+	s->gso_size = ctx->gso_size;
+	s->segments = ctx->gso_segs > 1 ? ctx->gso_segs : 1;
+	read_identity(ctx, s);
+	bpf_ringbuf_submit(s, wake_flag());
+	l->traced++;
+}
+
+SEC("tc")
+int trace_tc(struct __sk_buff *ctx)
+{
+	__u32 i = hop_id;
+	struct ledger *l = bpf_map_lookup_elem(&ledgers, &i);
+
+	if (l)
+		trace_packet(ctx, l);
+	return TC_ACT_UNSPEC;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
