@@ -2,12 +2,7 @@
 /* The lab's counters and the way a program adds to them. */
 #pragma once
 
-#include "parse.h"
-
-/* The hop this copy of the program stands at; set by bpf.SetHop. */
-const volatile __u16 hop_id;
-/* Whether the device's packets start with an Ethernet header; set by bpf.SetEthernet. */
-const volatile bool ethernet = true;
+#include "site.h"
 
 /* The loader sets max_entries to hops times REASON_COUNT. */
 struct {

@@ -3,6 +3,7 @@
 /* Drops what the user's expression matches at one hop, and nothing else: what cannot be read passes. */
 #include "count.h"
 #include "match.h"
+#include "parse.h"
 
 /* Of this filter alone, by enum outcome; count has the hop's sum. */
 struct {
@@ -37,7 +38,7 @@ SEC("tc")
 int filter_tc(struct __sk_buff *ctx)
 {
 	struct packet p = {};
-	bool whole = parse_skb(ctx, &p, ethernet);
+	bool whole = parse_skb(ctx, &p);
 
 	if (judge(&p, whole) == REASON_PASS)
 		return TC_ACT_UNSPEC;

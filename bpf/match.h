@@ -5,10 +5,11 @@
 
 /*
  * Whether the user's expression holds for *p. The body is a place-holder: user
- * space replaces its instructions before load, and the assembly keeps the
- * compiler from knowing what it returns. Unreplaced it matches everything.
+ * space replaces its instructions before load (bpf.SetMatch), and the assembly
+ * keeps the compiler from knowing what it returns. Unreplaced it matches
+ * everything.
  */
-static __attribute__((noinline)) int match(const struct packet *p)
+__attribute__((noinline)) int match(const struct packet *p)
 {
 	int yes = 1;
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "headers/bpf_endian.h"
-#include "hop.h"
+#include "site.h"
 
 #define VLAN_DEPTH 2
 #define IPV6_EXT_DEPTH 4
@@ -142,7 +142,7 @@ static __always_inline bool parse_ipv4(struct cursor *c, struct packet *p)
 	if (options < sizeof(*ip))
 		return false;
 	c->pos += options - sizeof(*ip);
-	return parse_transport(c, p);
+	return true;
 }
 
 static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
@@ -183,7 +183,7 @@ static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 		next = ext->nexthdr;
 	}
 	p->proto = next;
-	return parse_transport(c, p);
+	return true;
 }
 
 static __always_inline bool parse_arp(struct cursor *c, struct packet *p)
@@ -213,7 +213,8 @@ static __always_inline bool parse_network(struct cursor *c, struct packet *p)
 	return true;
 }
 
-static __always_inline bool parse_ethernet(struct cursor *c, struct packet *p)
+/* Moves behind the link layer's headers: an Ethernet header and VLAN tags, or nothing. */
+static __always_inline bool parse_link(struct cursor *c, struct packet *p)
 {
 	struct ethhdr *eth = take(c, struct ethhdr);
 	struct vlan_hdr *tag;
@@ -240,51 +241,117 @@ static __always_inline bool parse_ethernet(struct cursor *c, struct packet *p)
 		proto = tag->proto;
 	}
 	p->ethertype = bpf_ntohs(proto);
-	return parse_network(c, p);
+	return true;
 }
 
-/*
- * Fills *p, which the caller has zeroed, and returns whether every header was
- * readable. A device without Ethernet headers hands packets that start with
- * the network header.
- */
-static __always_inline bool parse_skb(struct __sk_buff *ctx, struct packet *p, bool ethernet)
-{
-	struct cursor c = {
-		.start = (void *)(long)ctx->data,
-		.pos = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-	};
-	bool whole;
+/* Behind the link, network and transport headers a packet has at most this. */
+#define MAX_OFFSET 512
 
+#define cursor_at(ctx, off)                                 \
+	{                                                   \
+		.start = (void *)(long)(ctx)->data,         \
+		.pos = (void *)(long)(ctx)->data + (off),   \
+		.end = (void *)(long)(ctx)->data_end,       \
+	}
+
+/*
+ * Each layer is a global function: the verifier walks it once, and not once for
+ * each way through the layers before it and each state of the caller. That
+ * matters because a copy of a program is loaded for every hop. Such a function
+ * may be handed NULL as far as the verifier knows.
+ *
+ * Each returns the offset behind its headers, or -1 if they are not readable.
+ */
+__attribute__((noinline)) int skb_link(struct __sk_buff *ctx, struct packet *p)
+{
+	struct cursor c = cursor_at(ctx, 0);
+
+	if (!p)
+		return -1;
 	p->len = ctx->len;
 	if (ctx->vlan_present) {
 		p->vlan = ctx->vlan_tci;
 		p->flags |= PACKET_VLAN;
 	}
-	if (ethernet) {
-		whole = parse_ethernet(&c, p);
-	} else {
+	if (!ethernet) {
 		p->ethertype = bpf_ntohs(ctx->protocol);
-		whole = parse_network(&c, p);
+		return 0;
 	}
-	if (!whole)
-		p->flags |= PACKET_SHORT;
-	return whole;
+	return parse_link(&c, p) ? (int)(c.pos - c.start) : -1;
 }
 
+__attribute__((noinline)) int skb_network(struct __sk_buff *ctx, struct packet *p, __u32 off)
+{
+	struct cursor c = cursor_at(ctx, off & (MAX_OFFSET - 1));
+
+	if (!p)
+		return -1;
+	return parse_network(&c, p) ? (int)(c.pos - c.start) : -1;
+}
+
+__attribute__((noinline)) int skb_transport(struct __sk_buff *ctx, struct packet *p, __u32 off)
+{
+	struct cursor c = cursor_at(ctx, off & (MAX_OFFSET - 1));
+
+	if (!p || off >= MAX_OFFSET)
+		return -1;
+	return parse_transport(&c, p) ? 0 : -1;
+}
+
+__attribute__((noinline)) int xdp_link(struct xdp_md *ctx, struct packet *p)
+{
+	struct cursor c = cursor_at(ctx, 0);
+
+	if (!p)
+		return -1;
+	p->len = ctx->data_end - ctx->data;
+	return parse_link(&c, p) ? (int)(c.pos - c.start) : -1;
+}
+
+__attribute__((noinline)) int xdp_network(struct xdp_md *ctx, struct packet *p, __u32 off)
+{
+	struct cursor c = cursor_at(ctx, off & (MAX_OFFSET - 1));
+
+	if (!p)
+		return -1;
+	return parse_network(&c, p) ? (int)(c.pos - c.start) : -1;
+}
+
+__attribute__((noinline)) int xdp_transport(struct xdp_md *ctx, struct packet *p, __u32 off)
+{
+	struct cursor c = cursor_at(ctx, off & (MAX_OFFSET - 1));
+
+	if (!p || off >= MAX_OFFSET)
+		return -1;
+	return parse_transport(&c, p) ? 0 : -1;
+}
+
+/* Fills *p, which the caller has zeroed, and returns whether every header was readable. */
+static __always_inline bool parse_skb(struct __sk_buff *ctx, struct packet *p)
+{
+	int off = skb_link(ctx, p);
+
+	if (off >= 0)
+		off = skb_network(ctx, p, off);
+	if (off >= 0)
+		off = skb_transport(ctx, p, off);
+	if (off >= 0)
+		return true;
+	p->flags |= PACKET_SHORT;
+	return false;
+}
+
+/* As parse_skb. */
 static __always_inline bool parse_xdp(struct xdp_md *ctx, struct packet *p)
 {
-	struct cursor c = {
-		.start = (void *)(long)ctx->data,
-		.pos = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-	};
-	bool whole;
+	int off = xdp_link(ctx, p);
 
-	p->len = ctx->data_end - ctx->data;
-	whole = parse_ethernet(&c, p);
-	if (!whole)
-		p->flags |= PACKET_SHORT;
-	return whole;
+	if (off >= 0)
+		off = xdp_network(ctx, p, off);
+	if (off >= 0)
+		off = xdp_transport(ctx, p, off);
+	if (off >= 0)
+		return true;
+	p->flags |= PACKET_SHORT;
+	return false;
 }

@@ -38,12 +38,6 @@ func TraceSpec() (*ebpf.CollectionSpec, error) { return loadTrace() }
 // CountIndex returns the index in [MapCounts] of one hop and reason.
 func CountIndex(id hop.ID, r Reason) uint32 { return uint32(id)*uint32(ReasonCount) + uint32(r) }
 
-// SetHop says which hop the programs of spec will stand at.
-func SetHop(spec *ebpf.CollectionSpec, id hop.ID) error { return set(spec, "hop_id", uint16(id)) }
-
-// SetEthernet says whether packets of the device start with an Ethernet header.
-func SetEthernet(spec *ebpf.CollectionSpec, yes bool) error { return set(spec, "ethernet", yes) }
-
 // SetWakeAt sets from how many bytes in the ring the reader is woken at once.
 func SetWakeAt(spec *ebpf.CollectionSpec, bytes uint64) error { return set(spec, "wake_at", bytes) }
 
@@ -53,6 +47,67 @@ func set(spec *ebpf.CollectionSpec, name string, v any) error {
 		return fmt.Errorf("bpf variable %q does not exist", name)
 	}
 	return vs.Set(v)
+}
+
+// Site is where one copy of a program stands.
+type Site struct {
+	Hop      hop.ID
+	Ethernet bool // packets of the device start with an Ethernet header
+}
+
+// rodata is the map that holds a program's constants.
+const rodata = ".rodata"
+
+// Copies returns a specification with one copy of program prog for each site,
+// under the name [CopyName] gives, and with constants of its own; all other maps
+// are shared. Loading the copies as one collection reads the kernel's types once,
+// which takes ten times as long as a program.
+func Copies(spec *ebpf.CollectionSpec, prog string, sites []Site) (*ebpf.CollectionSpec, error) {
+	out := spec.Copy()
+	out.Programs = make(map[string]*ebpf.ProgramSpec, len(sites))
+	out.Variables = nil
+	delete(out.Maps, rodata)
+
+	for _, site := range sites {
+		one := spec.Copy()
+		p, ok := one.Programs[prog]
+		if !ok {
+			return nil, fmt.Errorf("bpf program %q does not exist", prog)
+		}
+		if err := setSite(one, site); err != nil {
+			return nil, err
+		}
+		constants := fmt.Sprintf("%s.%d", rodata, site.Hop)
+		for i := range p.Instructions {
+			if p.Instructions[i].Reference() == rodata {
+				p.Instructions[i] = p.Instructions[i].WithReference(constants)
+			}
+		}
+		out.Maps[constants] = one.Maps[rodata]
+		out.Programs[CopyName(prog, site.Hop)] = p
+	}
+	return out, nil
+}
+
+func setSite(spec *ebpf.CollectionSpec, s Site) error {
+	if err := set(spec, "hop_id", uint16(s.Hop)); err != nil {
+		return err
+	}
+	if _, ok := spec.Variables["ethernet"]; !ok {
+		return nil // a program that does not ask
+	}
+	return set(spec, "ethernet", s.Ethernet)
+}
+
+// CopyName is the name of prog's copy for one hop in the result of [Copies].
+func CopyName(prog string, id hop.ID) string { return fmt.Sprintf("%s.%d", prog, id) }
+
+// notNil returns 0 for a nil packet: the verifier checks a global function for
+// every argument it could be called with.
+var notNil = asm.Instructions{
+	{OpCode: asm.JNE.Op(asm.ImmSource), Dst: asm.R1, Offset: 2},
+	asm.Mov.Imm(asm.R0, 0),
+	asm.Return(),
 }
 
 // SetMatch puts body in the place of the programs' match function, which is
@@ -72,7 +127,7 @@ func SetMatch(spec *ebpf.CollectionSpec, body asm.Instructions) error {
 		for end < len(p.Instructions) && p.Instructions[end].Symbol() == "" {
 			end++
 		}
-		body := slices.Clone(body)
+		body := slices.Concat(notNil, body)
 		body[0].Metadata = p.Instructions[start].Metadata
 		p.Instructions = slices.Concat(p.Instructions[:start], body, p.Instructions[end:])
 	}

@@ -6,10 +6,6 @@
 
 #include "headers/bpf_core_read.h"
 
-/* The hop this copy of the program stands at; set by bpf.SetHop. */
-const volatile __u16 hop_id;
-/* Whether the device's packets start with an Ethernet header; set by bpf.SetEthernet. */
-const volatile bool ethernet = true;
 /* Bytes in the ring from which the reader is woken at once; set by bpf.SetWakeAt. */
 const volatile __u64 wake_at = 1 << 20;
 
@@ -117,7 +113,7 @@ static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l
 	struct sighting *s;
 
 	l->seen++;
-	parse_skb(ctx, &p, ethernet);
+	parse_skb(ctx, &p);
 	if (!match(&p)) {
 		l->filtered++;
 		return;
