@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// env is everything impure that the commands touch, besides the kernel.
+type env struct {
+	stdout io.Writer // data
+	stderr io.Writer // talk
+	colour bool      // stdout is a terminal that wants it
+	tty    bool      // stdout is a terminal
+	width  int       // of the terminal; 80 where there is none
+}
+
+func newEnv() *env {
+	e := &env{stdout: os.Stdout, stderr: os.Stderr, width: 80}
+	e.tty = term.IsTerminal(int(os.Stdout.Fd()))
+	e.colour = e.tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 {
+		e.width = w
+	}
+	return e
+}
+
+// say writes one line of talk.
+func (e *env) say(format string, args ...any) { fmt.Fprintf(e.stderr, format+"\n", args...) }
+
+// warn writes one line about something the user should know of.
+func (e *env) warn(format string, args ...any) {
+	fmt.Fprintf(e.stderr, "nsbpf: warning: "+format+"\n", args...)
+}
+
+// Exit codes.
+const (
+	exitFailed = 1 // it did not work
+	exitUsage  = 2 // the command line makes no sense
+	exitLimit  = 3 // an assertion or a limit did not hold
+)
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage marks an error as one of the command line.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{exitUsage, err}
+}
+
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// run runs one command line and returns the exit code.
+func run(e *env, args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	root := newRootCmd(e)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	e.complain(err)
+	var xe *exitError
+	if errors.As(err, &xe) {
+		return xe.code
+	}
+	return exitFailed
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsbpf/nsbpf/topology"
+)
+
+func newRootCmd(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nsbpf",
+		Short: "Build networks of namespaces, and see every hop of them",
+		Long: `nsbpf builds a network of Linux namespaces, veth pairs, bridges and NAT, and
+puts BPF programs on every veth end. It shows what passes each hop, which way a
+packet went, how long each hop took and where it was last seen.`,
+		Example: `  nsbpf up nat --wan --trace     # build, and follow every packet until Ctrl-C
+  nsbpf exec left -- ping -c1 8.8.8.8
+  nsbpf stats --watch
+  nsbpf down`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w (see `%s --help`)", err, c.CommandPath())
+	})
+	root.AddCommand(
+		newUpCmd(e),
+		newDownCmd(e),
+		newLsCmd(e),
+		newShowCmd(e),
+		newExecCmd(e),
+		newStatsCmd(e),
+		newTraceCmd(e),
+		newFilterCmd(e),
+		newBenchCmd(e),
+		newDoctorCmd(e),
+		newVersionCmd(e),
+	)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	usageArgs(root)
+	return root
+}
+
+// usageArgs makes errors about arguments errors of the command line.
+func usageArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil && !c.Runnable() {
+		check = unknownCommand
+	}
+	if check != nil {
+		c.Args = func(c *cobra.Command, args []string) error { return usage(check(c, args)) }
+	}
+	if !c.Runnable() {
+		// Without RunE cobra prints the help for whatever word follows and succeeds.
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	for _, sub := range c.Commands() {
+		usageArgs(sub)
+	}
+}
+
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := fmt.Sprintf("see `%s --help`", c.CommandPath())
+	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
+		hint = fmt.Sprintf("did you mean %q?", s[0])
+	}
+	return fmt.Errorf("%q is no command of %s (%s)", args[0], c.CommandPath(), hint)
+}
+
+// complain prints each of the errors that err joins on a line of its own, and
+// below it the line of the file or expression it is about.
+func (e *env) complain(err error) {
+	for _, err := range split(err) {
+		fmt.Fprintf(e.stderr, "nsbpf: %s\n", strings.TrimSpace(err.Error()))
+		var shown interface{ Excerpt() string }
+		if errors.As(err, &shown) {
+			if s := shown.Excerpt(); s != "" {
+				fmt.Fprintln(e.stderr, strings.TrimRight(s, "\n"))
+			}
+		}
+	}
+}
+
+func split(err error) []error {
+	var xe *exitError
+	if errors.As(err, &xe) && xe == err {
+		return split(xe.err)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || strings.Count(err.Error(), "\n") == 0 {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, split(one)...)
+	}
+	return all
+}
+
+// lab opens the lab of that name; without a name, the one that is up.
+func openLab(name string) (*topology.Lab, error) {
+	if name != "" {
+		return topology.Open(name)
+	}
+	labs, err := topology.Labs()
+	if err != nil {
+		return nil, err
+	}
+	switch len(labs) {
+	case 0:
+		return nil, errors.New("no lab is up (start one with `nsbpf up`)")
+	case 1:
+		return topology.Open(labs[0].Name)
+	}
+	var names []string
+	for _, l := range labs {
+		names = append(names, l.Name)
+	}
+	return nil, usagef("several labs are up: %s (name one)", strings.Join(names, ", "))
+}
