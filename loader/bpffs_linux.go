@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +37,9 @@ func isBPFFS(dir string) (bool, error) {
 	return int64(st.Type) == unix.BPF_FS_MAGIC, nil
 }
 
+// kernelsOwn ends the names of files that the kernel puts into every bpffs.
+const kernelsOwn = ".debug"
+
 // removeBPFFS unpins everything in dir, unmounts and removes it. A process in
 // another mount namespace may hold the file system, so that unmounting alone
 // would leave the programs attached.
@@ -55,6 +57,9 @@ func removeBPFFS(dir string) error {
 			return err
 		}
 		for _, e := range entries {
+			if filepath.Ext(e.Name()) == kernelsOwn {
+				continue
+			}
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}
@@ -64,19 +69,4 @@ func removeBPFFS(dir string) error {
 		}
 	}
 	return os.Remove(dir)
-}
-
-// pinned returns the names in dir that start with prefix.
-func pinned(dir, prefix string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), prefix) {
-			names = append(names, e.Name())
-		}
-	}
-	return names, err
 }

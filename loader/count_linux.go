@@ -13,6 +13,7 @@ import (
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/internal/rcu"
 )
 
 // AttachCount puts a count program on every tc hop of the lab and, if asked, on
@@ -31,6 +32,7 @@ func (l *Loader) AttachCount(ctx context.Context, hooks Hooks) (_ []Attachment, 
 			tcHops = append(tcHops, h)
 		}
 	}
+	defer rcu.Expedite()()
 	if err := mountBPFFS(l.dir); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/internal/rcu"
 )
 
 // DefaultRing is the size of a trace's ring in bytes: some 40 000 sightings.
@@ -67,6 +68,7 @@ func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err er
 	}
 	t.Ring, t.Ledgers = t.coll.Maps[bpf.MapRing], t.coll.Maps[bpf.MapLedgers]
 
+	defer rcu.Expedite()()
 	err = ps.each(func(at place) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -141,6 +143,7 @@ func (c *clsact) sweepTraces(at place) error {
 
 // Detach stops the programs; ring and ledgers can still be read.
 func (t *Trace) Detach() error {
+	defer rcu.Expedite()()
 	var errs []error
 	for _, ln := range t.links {
 		errs = append(errs, ln.Close())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,25 +11,39 @@ import (
 	"syscall"
 
 	"golang.org/x/term"
+
+	"github.com/nsbpf/nsbpf/report"
 )
 
 // env is everything impure that the commands touch, besides the kernel.
 type env struct {
 	stdout io.Writer // data
 	stderr io.Writer // talk
-	colour bool      // stdout is a terminal that wants it
 	tty    bool      // stdout is a terminal
-	width  int       // of the terminal; 80 where there is none
+	colour bool      // and wants colour
+	// progress is whether stderr is a terminal, which long work may redraw.
+	progress bool
 }
 
 func newEnv() *env {
-	e := &env{stdout: os.Stdout, stderr: os.Stderr, width: 80}
+	e := &env{stdout: os.Stdout, stderr: os.Stderr}
 	e.tty = term.IsTerminal(int(os.Stdout.Fd()))
+	e.progress = term.IsTerminal(int(os.Stderr.Fd()))
 	e.colour = e.tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 {
-		e.width = w
-	}
 	return e
+}
+
+func (e *env) style() report.Style {
+	if e.colour {
+		return report.Colour
+	}
+	return report.Style{}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // say writes one line of talk.
@@ -43,7 +58,6 @@ func (e *env) warn(format string, args ...any) {
 const (
 	exitFailed = 1 // it did not work
 	exitUsage  = 2 // the command line makes no sense
-	exitLimit  = 3 // an assertion or a limit did not hold
 )
 
 // exitError is an error with an exit code of its own.

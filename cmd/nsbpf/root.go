@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsbpf/nsbpf/topology"
+	"github.com/nsbpf/nsbpf/trace/filter"
 )
 
 func newRootCmd(e *env) *cobra.Command {
@@ -81,15 +82,24 @@ func unknownCommand(c *cobra.Command, args []string) error {
 func (e *env) complain(err error) {
 	for _, err := range split(err) {
 		fmt.Fprintf(e.stderr, "nsbpf: %s\n", strings.TrimSpace(err.Error()))
-		var shown interface{ Excerpt() string }
-		if errors.As(err, &shown) {
-			if s := shown.Excerpt(); s != "" {
-				fmt.Fprintln(e.stderr, strings.TrimRight(s, "\n"))
-			}
-		}
+		fmt.Fprint(e.stderr, excerpt(err))
 	}
 }
 
+// excerpt returns the lines that show where err is, each with its newline.
+func excerpt(err error) string {
+	var inFile *topology.Error
+	if errors.As(err, &inFile) {
+		return inFile.Excerpt()
+	}
+	var inExpr *filter.Error
+	if errors.As(err, &inExpr) {
+		return strings.TrimSuffix(inExpr.Caret(), "\n") + "\n"
+	}
+	return ""
+}
+
+// split returns the errors that err joins, or err itself.
 func split(err error) []error {
 	var xe *exitError
 	if errors.As(err, &xe) && xe == err {

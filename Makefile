@@ -1,0 +1,55 @@
+# nsbpf: `make help` lists the targets.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+BINARY  := nsbpf
+# Tools that tests and benchmarks compare with. Building needs none of them.
+TOOLS   := ip nft tc ping tcpdump tshark iperf3 ethtool bpftool sysctl
+PACKAGES := iproute2 nftables iputils-ping tcpdump tshark iperf3 ethtool bpftool procps
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+.PHONY: help build install generate deps demo test test-root lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static binary ./nsbpf
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BINARY) ./cmd/nsbpf
+
+install: build ## install the binary under $(PREFIX)/bin
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/$(BINARY)
+
+deps: ## install the tools that tests compare with (Debian, Ubuntu)
+	@missing=; for t in $(TOOLS); do command -v $$t >/dev/null 2>&1 || missing="$$missing $$t"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	echo "installing for:$$missing"; \
+	if ! command -v apt-get >/dev/null 2>&1 || { [ "$$(id -u)" != 0 ] && [ -z "$(SUDO)" ]; }; then \
+		echo "cannot install here: no apt-get, or not root; tests that need$$missing are skipped" >&2; exit 0; fi; \
+	$(SUDO) apt-get update -qq </dev/null && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) </dev/null >/dev/null
+
+generate: ## compile the BPF programs anew (needs clang 14 or later, llvm)
+	$(GO) generate ./bpf
+
+demo: build ## build, bring up a network with NAT, trace a ping across it, take it down
+	@command -v ping >/dev/null 2>&1 || $(MAKE) --no-print-directory deps
+	@$(SUDO) ./examples/demo.sh ./$(BINARY)
+
+test: deps ## run the tests; those of the kernel too where it runs as root
+	$(GO) test -p 1 ./...
+
+test-root: deps ## the same as root, where a skipped test is a failure
+	$(SUDO) env "PATH=$$PATH" NSBPF_TEST_ROOT=1 $(GO) test -p 1 ./...
+
+lint: ## gofmt, vet, staticcheck, tidy
+	@bad=$$(gofmt -l .); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+bench: deps build ## measure what nsbpf costs, and how fast up and down are (needs root)
+	$(SUDO) env "PATH=$$PATH" $(GO) test -run '^$$' -bench . -benchmem ./...
+	$(SUDO) ./$(BINARY) bench overhead
+
+clean: ## remove what was built
+	rm -f $(BINARY)
