@@ -2,6 +2,7 @@
 /* The lab's counters and the way a program adds to them. */
 #pragma once
 
+#include "headers/bpf_endian.h"
 #include "site.h"
 
 /* The loader sets max_entries to hops times REASON_COUNT. */
@@ -34,15 +35,13 @@ static __always_inline void count(enum reason why, __u64 segments, __u64 bytes, 
 static __always_inline __u32 header_len(struct __sk_buff *ctx)
 {
 	__u32 off = ethernet ? ETH_HLEN : 0;
-	__u8 version, proto, doff;
+	__u8 ver_ihl, proto, doff;
 
-	if (bpf_skb_load_bytes(ctx, off, &version, 1))
-		return 0;
-	if (version >> 4 == 4) {
-		if (bpf_skb_load_bytes(ctx, off + 9, &proto, 1))
+	if (ctx->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(ctx, off, &ver_ihl, 1) || bpf_skb_load_bytes(ctx, off + 9, &proto, 1))
 			return 0;
-		off += (version & 0xf) * 4;
-	} else if (version >> 4 == 6) {
+		off += (ver_ihl & 0xf) * 4;
+	} else if (ctx->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (bpf_skb_load_bytes(ctx, off + 6, &proto, 1))
 			return 0;
 		off += sizeof(struct ipv6hdr);

@@ -45,7 +45,7 @@ static __always_inline void set_payload(struct packet *p, struct cursor *c)
 static __always_inline bool parse_tcp(struct cursor *c, struct packet *p)
 {
 	struct tcphdr *tcp = take(c, struct tcphdr);
-	__u32 *opt;
+	__u32 len, *opt;
 
 	if (!tcp)
 		return false;
@@ -55,11 +55,15 @@ static __always_inline bool parse_tcp(struct cursor *c, struct packet *p)
 	p->ack = bpf_ntohl(tcp->ack_seq);
 	p->tcp_flags = tcp->flags;
 	p->flags |= PACKET_PORTS;
-	p->payload_off = (void *)tcp - c->start + (tcp->doff >> 4) * 4;
+
+	len = (tcp->doff >> 4) * 4;
+	if (len < sizeof(*tcp) || (void *)tcp + len > c->end)
+		return false;
+	p->payload_off = (void *)tcp - c->start + len;
 
 	/* NOP, NOP, timestamp: the layout of every established connection on Linux. */
 	opt = take(c, __u32);
-	if (opt && (tcp->doff >> 4) >= 8 && *opt == bpf_htonl(0x0101080a)) {
+	if (opt && len >= 32 && *opt == bpf_htonl(0x0101080a)) {
 		opt = take(c, __u32);
 		if (opt)
 			p->tsval = bpf_ntohl(*opt);
@@ -142,7 +146,13 @@ static __always_inline bool parse_ipv4(struct cursor *c, struct packet *p)
 	if (options < sizeof(*ip))
 		return false;
 	c->pos += options - sizeof(*ip);
-	return true;
+	return c->pos <= c->end;
+}
+
+static __always_inline bool is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||
+	       next == IPPROTO_AH || next == IPPROTO_DSTOPTS;
 }
 
 static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
@@ -163,18 +173,21 @@ static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 	next = ip->nexthdr;
 #pragma unroll
 	for (i = 0; i < IPV6_EXT_DEPTH; i++) {
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_FRAGMENT &&
-		    next != IPPROTO_AH && next != IPPROTO_DSTOPTS)
+		if (!is_extension(next))
 			break;
 		ext = take(c, struct ipv6_ext);
 		if (!ext)
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			p->frag = bpf_ntohs(ext->frag_off);
-			if (p->frag & 0xfff8)
-				p->flags |= PACKET_FRAGMENT;
 			if (i == 0)
 				p->fragnext = ext->nexthdr;
+			if (p->frag & 0xfff8) {
+				/* The headers were in the first fragment; what follows is not one. */
+				p->flags |= PACKET_FRAGMENT;
+				p->proto = ext->nexthdr;
+				return true;
+			}
 		} else if (next == IPPROTO_AH) {
 			c->pos += (ext->len + 2) * 4 - sizeof(*ext);
 		} else {
@@ -182,6 +195,8 @@ static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 		}
 		next = ext->nexthdr;
 	}
+	if (is_extension(next) || c->pos > c->end)
+		return false;
 	p->proto = next;
 	return true;
 }

@@ -74,7 +74,8 @@ func Copies(spec *ebpf.CollectionSpec, prog string, sites []Site) (*ebpf.Collect
 		if !ok {
 			return nil, fmt.Errorf("bpf program %q does not exist", prog)
 		}
-		if err := setSite(one, site); err != nil {
+		err := setSite(one, site)
+		if err != nil {
 			return nil, err
 		}
 		constants := fmt.Sprintf("%s.%d", rodata, site.Hop)
@@ -83,10 +84,33 @@ func Copies(spec *ebpf.CollectionSpec, prog string, sites []Site) (*ebpf.Collect
 				p.Instructions[i] = p.Instructions[i].WithReference(constants)
 			}
 		}
-		out.Maps[constants] = one.Maps[rodata]
+		if out.Maps[constants], err = constantMap(one); err != nil {
+			return nil, err
+		}
 		out.Programs[CopyName(prog, site.Hop)] = p
 	}
 	return out, nil
+}
+
+// constantMap returns the map of spec's constants with the values that were set.
+// The loader of collections would find them by the map's name, which is to change.
+func constantMap(spec *ebpf.CollectionSpec) (*ebpf.MapSpec, error) {
+	m := spec.Maps[rodata].Copy()
+	if len(m.Contents) != 1 {
+		return nil, fmt.Errorf("bpf map %q has %d values, not one", rodata, len(m.Contents))
+	}
+	data, ok := m.Contents[0].Value.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("bpf map %q holds a %T, not bytes", rodata, m.Contents[0].Value)
+	}
+	data = slices.Clone(data)
+	for _, v := range spec.Variables {
+		if v.SectionName == rodata {
+			copy(data[v.Offset:], v.Value)
+		}
+	}
+	m.Contents = []ebpf.MapKV{{Key: m.Contents[0].Key, Value: data}}
+	return m, nil
 }
 
 func setSite(spec *ebpf.CollectionSpec, s Site) error {

@@ -1,6 +1,16 @@
 package topology
 
-import "net/netip"
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+)
+
+// Plan is an ordered list of Steps that builds a Topology from nothing. Its
+// JSON form is a list of objects of one key each, the step's type.
+type Plan []Step
 
 // Step is one change of the kernel. It prints itself as the commands an
 // engineer would type; how it is done and undone stands beside it in
@@ -13,72 +23,150 @@ type Step interface {
 }
 
 // AddNetns makes a named namespace with loopback up and no IPv6 duplicate
-// address detection.
+// address detection. Its loopback's alias says whose it is: "nsbpf:" and Lab.
 type AddNetns struct {
-	Netns string
+	Netns string `json:"netns"`
+	Lab   string `json:"lab"`
 }
 
-// SetSysctl sets one key below net.
+// SetSysctl sets one key below net. Keys are in dotted form, where a slash
+// stands for a dot within a device's name, as sysctl(8) has it.
 type SetSysctl struct {
-	Netns string
-	Key   string
-	Value string
+	Netns string `json:"netns,omitempty"`
+	Key   string `json:"key"`
+	Value string `json:"value"`
 }
 
 // AddBridge makes a bridge with a fixed MAC, down.
 type AddBridge struct {
-	Netns   string
-	Name    string
-	AltName string
-	MAC     string
-	Group   uint32
+	Netns   string `json:"netns,omitempty"`
+	Name    string `json:"name"`
+	AltName string `json:"altname,omitempty"`
+	MAC     string `json:"mac"`
+	Group   uint32 `json:"group"`
 }
 
-// AddVeth makes a veth pair with both ends in place, down.
+// AddVeth makes a veth pair with both ends in place, down, with one queue each
+// way.
 type AddVeth struct {
-	A, B  VethEnd
-	MTU   int
-	Group uint32
+	A     VethEnd `json:"a"`
+	B     VethEnd `json:"b"`
+	MTU   int     `json:"mtu,omitempty"` // 0: the kernel's choice, 1500
+	Group uint32  `json:"group"`
 }
 
 // VethEnd is one end of an [AddVeth]. Master, if set, is a bridge of the same
 // namespace, and the end then has no IPv6 address of its own.
+//
+// Index, if not 0, is the interface index that the end is made with. Two ends
+// of a pair must not have the same: the kernel then takes the one that comes up
+// last for a device that is no veth, puts off its carrier's event
+// (linkwatch_urgent_event in net/core/link_watch.c), and IPv6 does not work for
+// a second.
 type VethEnd struct {
-	Netns   string
-	Name    string
-	AltName string
-	Master  string
+	Netns   string `json:"netns,omitempty"`
+	Name    string `json:"name"`
+	Index   int    `json:"index,omitempty"`
+	AltName string `json:"altname,omitempty"`
+	Master  string `json:"master,omitempty"`
 }
 
-// AddAddr gives a device an address, without duplicate address detection.
+// AddAddr gives a device an address, without duplicate address detection. An
+// IPv4 address comes with its subnet's broadcast address, if that has one.
 type AddAddr struct {
-	Netns  string
-	Device string
-	Addr   netip.Prefix
+	Netns  string       `json:"netns,omitempty"`
+	Device string       `json:"device"`
+	Addr   netip.Prefix `json:"addr"`
 }
 
 // SetUp brings a device up.
 type SetUp struct {
-	Netns  string
-	Device string
+	Netns  string `json:"netns,omitempty"`
+	Device string `json:"device"`
 }
 
 // AddRoute adds a route to the main table.
 type AddRoute struct {
-	Netns string
-	Dst   netip.Prefix
-	Via   netip.Addr
+	Netns string       `json:"netns,omitempty"`
+	Dst   netip.Prefix `json:"dst"`
+	Via   netip.Addr   `json:"via"`
 }
 
 // AddMasquerade makes the nftables tables (ip, ip6, as Sources has families)
 // Table with chain POSTROUTING and one rule a source. NotOut lists the bridges
 // whose traffic keeps its source.
 type AddMasquerade struct {
-	Netns   string
-	Table   string
-	Sources []netip.Prefix
-	NotOut  []string
+	Netns   string         `json:"netns,omitempty"`
+	Table   string         `json:"table"`
+	Sources []netip.Prefix `json:"sources"`
+	NotOut  []string       `json:"not_out,omitempty"`
 }
 
-// Plan is an ordered list of Steps that builds a Topology from nothing.
-type Plan []Step
+// Path returns the file of the key.
+func (s SetSysctl) Path() string {
+	swap := strings.NewReplacer(".", "/", "/", ".")
+	return "/proc/sys/" + swap.Replace(s.Key)
+}
+
+// MarshalStep returns s as a JSON object with one key, the step's type.
+func MarshalStep(s Step) ([]byte, error) {
+	return json.Marshal(map[string]Step{reflect.TypeOf(s).Name(): s})
+}
+
+// UnmarshalStep is the inverse of [MarshalStep].
+func UnmarshalStep(b []byte) (Step, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(b, &object); err != nil {
+		return nil, fmt.Errorf("decoding a step: %w", err)
+	}
+	if len(object) != 1 {
+		return nil, fmt.Errorf("decoding a step: %d keys (want one, the step's type)", len(object))
+	}
+	for kind, body := range object {
+		for _, s := range []any{
+			new(AddNetns), new(SetSysctl), new(AddBridge), new(AddVeth), new(AddAddr),
+			new(SetUp), new(AddRoute), new(AddMasquerade),
+		} {
+			v := reflect.ValueOf(s).Elem()
+			if v.Type().Name() != kind {
+				continue
+			}
+			if err := json.Unmarshal(body, s); err != nil {
+				return nil, fmt.Errorf("decoding a step %s: %w", kind, err)
+			}
+			return v.Interface().(Step), nil
+		}
+		return nil, fmt.Errorf("decoding a step: unknown type %q", kind)
+	}
+	panic("unreachable")
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (p Plan) MarshalJSON() ([]byte, error) {
+	steps := make([]json.RawMessage, len(p))
+	for i, s := range p {
+		b, err := MarshalStep(s)
+		if err != nil {
+			return nil, err
+		}
+		steps[i] = b
+	}
+	return json.Marshal(steps)
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (p *Plan) UnmarshalJSON(b []byte) error {
+	var steps []json.RawMessage
+	if err := json.Unmarshal(b, &steps); err != nil {
+		return err
+	}
+	*p = make(Plan, len(steps))
+	for i, raw := range steps {
+		s, err := UnmarshalStep(raw)
+		if err != nil {
+			return err
+		}
+		(*p)[i] = s
+	}
+	return nil
+}

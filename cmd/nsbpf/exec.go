@@ -20,7 +20,7 @@ input, output and signals are its own.`,
 		Example: `  nsbpf exec left -- ping -c1 172.16.16.20
   nsbpf exec nat/right -- ss -tan`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) < 2 {
+			if _, argv := splitExec(args); len(argv) == 0 {
 				return fmt.Errorf("exec needs a node and a command (nsbpf exec left -- ping -c1 172.16.16.20)")
 			}
 			return nil
@@ -32,12 +32,12 @@ input, output and signals are its own.`,
 			return nodeWords(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			labName, node := splitNode(args[0])
+			place, argv := splitExec(args)
+			labName, node := splitNode(place)
 			lab, err := openLab(labName)
 			if err != nil {
 				return err
 			}
-			argv := args[1:]
 			path, err := exec.LookPath(argv[0])
 			if err != nil {
 				return err
@@ -55,6 +55,19 @@ input, output and signals are its own.`,
 	}
 	c.Flags().SetInterspersed(false)
 	return c
+}
+
+// splitExec takes the node and the command apart. The -- between them may be
+// missing, as with `ip netns exec`.
+func splitExec(args []string) (place string, argv []string) {
+	if len(args) == 0 {
+		return "", nil
+	}
+	argv = args[1:]
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	return args[0], argv
 }
 
 // splitNode takes "lab/node" apart; the lab may be missing.

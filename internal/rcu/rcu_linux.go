@@ -12,15 +12,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
 
 const (
 	knob = "/sys/kernel/rcu_expedited"
-	// record says who turned the knob from 0 to 1: a pid.
-	record = "/run/nsbpf/rcu_expedited"
+	// record says who turned the knob from 0 to 1: a pid. It stands beside the
+	// labs' directory, because it is still there when the last lab is gone.
+	record = "/run/nsbpf.rcu_expedited"
 )
 
 // Expedite makes grace periods short until the returned function is called.
@@ -32,9 +32,6 @@ func Expedite() (restore func()) {
 		return nothing
 	}
 	if now, err := os.ReadFile(knob); err != nil || strings.TrimSpace(string(now)) != "0" {
-		return nothing
-	}
-	if err := os.MkdirAll(filepath.Dir(record), 0o755); err != nil {
 		return nothing
 	}
 	f, err := os.OpenFile(record, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -53,11 +50,7 @@ func restoreKnob() error {
 	if err := os.WriteFile(knob, []byte("0"), 0); err != nil {
 		return fmt.Errorf("restoring %s: %w", knob, err)
 	}
-	if err := os.Remove(record); err != nil {
-		return err
-	}
-	_ = os.Remove(filepath.Dir(record)) // if nothing else is in it
-	return nil
+	return os.Remove(record)
 }
 
 // Recover restores what a process that was killed left behind.

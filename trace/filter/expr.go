@@ -1,0 +1,59 @@
+package filter
+
+import "github.com/nsbpf/nsbpf/bpf"
+
+// maxLen bounds the length of an expression in bytes. The shortest way to a big
+// program, `host ::1||::2||…`, stays within the reach of a BPF jump.
+const maxLen = 4096
+
+// Expr is a parsed expression. The zero value matches every packet. It is not
+// changed by its methods and may be used concurrently.
+type Expr struct {
+	root node // nil: every packet
+	cond cond // what must hold of a packet
+	need depth
+}
+
+// Parse returns the meaning of s. A blank s matches every packet. The error is an
+// [*Error].
+func Parse(s string) (*Expr, error) {
+	if len(s) > maxLen {
+		return nil, &Error{
+			Expr: s[:32] + "…", Pos: 32,
+			Msg:  "the expression is too long",
+			Hint: "at most 4096 bytes; nets and port ranges say more in less",
+		}
+	}
+	tokens, err := lex(s)
+	if err != nil {
+		return nil, err
+	}
+	p := parser{expr: s, tokens: tokens}
+	if p.peek().kind == end {
+		return &Expr{}, nil
+	}
+	root, _, err := p.parseExpr(qualifiers{})
+	if err != nil {
+		return nil, err
+	}
+	if t := p.peek(); t.kind != end {
+		return nil, p.unexpected(t)
+	}
+	c := root.truth().yes
+	return &Expr{root: root, cond: c, need: needed(c)}, nil
+}
+
+// String returns e in a canonical form which parses to the same meaning: every
+// condition with its own qualifiers, names of ports and protocols as numbers,
+// and no parentheses but needed ones. It is empty if e matches every packet.
+func (e *Expr) String() string {
+	if e.root == nil {
+		return ""
+	}
+	return e.root.String()
+}
+
+// Match reports whether e holds for p.
+func (e *Expr) Match(p *bpf.Packet) bool {
+	return e.root == nil || readable(p, e.need) && e.cond.holds(p)
+}

@@ -1,0 +1,211 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsbpf/nsbpf/bpf"
+	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/internal/hop"
+)
+
+// describe writes p as a line for each step and one for the end.
+func describe(l *lab, p *Path) string {
+	var b strings.Builder
+	for _, st := range p.Steps {
+		fmt.Fprintf(&b, "%s", l.name(st.Hop))
+		if st.Prev >= 0 {
+			fmt.Fprintf(&b, " +%d", st.Delta/time.Microsecond)
+			if from := l.name(p.Steps[st.Prev].Hop); st.Prev != len(p.Steps) && p.Steps[st.Prev].Hop != previous(p, &st) {
+				fmt.Fprintf(&b, " after %s", from)
+			}
+		}
+		for _, w := range []string{st.Match.String(), st.Change.String()} {
+			if w != "" {
+				b.WriteString(" " + w)
+			}
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "%s at %s, %d", p.Verdict, l.name(p.Steps[p.End].Hop), p.Duration()/time.Microsecond)
+	if p.Partial {
+		b.WriteString(" partial")
+	}
+	if p.GivenUp {
+		b.WriteString(" given up")
+	}
+	for _, id := range p.Next {
+		b.WriteString(" next " + l.name(uint16(id)))
+	}
+	return b.String() + "\n"
+}
+
+// previous returns the hop of the step above st.
+func previous(p *Path, st *Step) uint16 {
+	for i := range p.Steps {
+		if p.Steps[i].Hop == st.Hop && p.Steps[i].TimeNS == st.TimeNS {
+			return p.Steps[i-1].Hop
+		}
+	}
+	return 0
+}
+
+// trip returns sightings of p along hops, 1 µs apart from time t in µs.
+func trip(l *lab, p collector.Sighting, t uint64, hops []simHop) []collector.Sighting {
+	var out []collector.Sighting
+	for i, h := range hops {
+		if h.mangle != nil {
+			h.mangle(&p)
+		}
+		p.TimeNS, p.Hop = (t+uint64(i))*1000, l.id(h.name)
+		out = append(out, p)
+	}
+	return out
+}
+
+func as(p collector.Sighting, skb, head uint64) collector.Sighting {
+	p.Skb, p.Head = skb, head
+	return p
+}
+
+func with(p collector.Sighting, f func(*collector.Sighting)) collector.Sighting {
+	f(&p)
+	return p
+}
+
+func seq(trips ...[]collector.Sighting) []collector.Sighting {
+	var all []collector.Sighting
+	for _, t := range trips {
+		all = append(all, t...)
+	}
+	return all
+}
+
+func broadcast(s *collector.Sighting) { s.Packet.EthDst = [6]byte{255, 255, 255, 255, 255, 255} }
+
+func arp(op uint8, from, to string) collector.Sighting {
+	return collector.Sighting{Sighting: bpf.Sighting{Segments: 1, Packet: bpf.Packet{
+		EtherType: collector.EtherARP, ICMPType: op, Src: addr(from), Dst: addr(to), Len: 42,
+	}}}
+}
+
+// What completes a Path, and when.
+func TestJoinerPatience(t *testing.T) {
+	l := natLab()
+	s := newSim(l, 1)
+	ping := as(s.echo("172.16.16.10", "8.8.8.8", 8, 1), 1, 1)
+	var ends []string
+	j := mustJoiner(t, l.Config, func(p *Path) { ends = append(ends, p.Verdict.String()) })
+	expect := func(when string, want ...string) {
+		t.Helper()
+		if d := cmp.Diff(want, ends); d != "" {
+			t.Errorf("%s: %s", when, d)
+		}
+		ends = nil
+	}
+	const ms = 1_000_000
+
+	j.Add(trip(l, ping, 0, outward))
+	j.Add(nil)
+	expect("held back")
+	j.Advance(4 * ms)
+	expect("before it settles")
+	j.Advance(6 * ms)
+	expect("settled", "delivered")
+
+	j.Add(trip(l, ping, 10_000, outward[:2]))
+	j.Advance(209 * ms)
+	expect("within the linger time")
+	j.Advance(211 * ms)
+	expect("after the linger time", "last_seen")
+
+	whohas := as(with(arp(1, "172.16.16.10", "172.16.16.20"), broadcast), 2, 2)
+	j.Add(trip(l, whohas, 300_000, across))
+	j.Advance(450 * ms)
+	expect("a group packet has yet to come to a hop")
+	// Event time alone completes it too.
+	j.Add(trip(l, ping, 501_000, outward[:1]))
+	j.Add(trip(l, ping, 502_001, outward[1:2]))
+	expect("by the time of others", "delivered")
+
+	j.Add(trip(l, as(whohas, 3, 3), 600_000, across))
+	j.Add(trip(l, as(whohas, 4, 3), 600_010, at("host:br0 in")))
+	j.Advance(604 * ms)
+	expect("before the group packet settles")
+	j.Advance(606 * ms)
+	expect("it has come everywhere", "delivered")
+
+	if d := cmp.Diff(Totals{Sightings: 18, Paths: 4, Delivered: 3, LastSeen: 1}, j.Totals()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestNewJoinerRefuses(t *testing.T) {
+	for name, c := range map[string]Config{
+		"joining paths: edge from hop 0 to 7: no such hop":     {Hops: []hop.Hop{{}}, Edges: []hop.Edge{{To: 7}}},
+		"joining paths: hops a:x in and b:y in share the id 0": {Hops: []hop.Hop{{Node: "a", Device: "x"}, {Node: "b", Device: "y"}}},
+	} {
+		if _, err := NewJoiner(c, nil); err == nil || err.Error() != name {
+			t.Errorf("got error %v, want %s", err, name)
+		}
+	}
+}
+
+// Sightings exist at tc hops only; one that comes by an XDP hop follows the hop
+// before that.
+func TestXDPHopsAreSkipped(t *testing.T) {
+	l := pairLab()
+	l.Hops = append(l.Hops, hop.Hop{ID: 4, Node: "right", Device: "right-veth", Layer: hop.XDP})
+	out, in := hop.ID(l.id("left:left-veth out")), hop.ID(l.id("right:right-veth in"))
+	l.Edges = []hop.Edge{{From: out, To: 4, Wire: true}, {From: 4, To: in}}
+	l.Owners = map[string][]netip.Addr{"right": {netip.MustParseAddr("172.16.16.20")}}
+	s := newSim(l, 1)
+	got, _ := join(t, l, l.Config, trip(l, as(s.echo("172.16.16.10", "172.16.16.20", 8, 1), 1, 1), 0,
+		at("left:left-veth out", "right:right-veth in")), func() int { return 1 })
+	want := []trail{{Times: []uint64{0, 1000}, Verdict: Delivered, End: "right:right-veth in"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	base := newSim(natLab(), 1).tcp(1, "10.0.0.1", "10.0.0.2", 1)
+	src := func(a string) func(*collector.Sighting) {
+		return func(s *collector.Sighting) { s.Packet.Src = addr(a) }
+	}
+	conn := func(status uint32, from, to string) func(*collector.Sighting) {
+		return func(s *collector.Sighting) { s.Orig = bpf.Tuple{Status: status, Src: addr(from), Dst: addr(to)} }
+	}
+	dst := func(a string) func(*collector.Sighting) {
+		return func(s *collector.Sighting) { s.Packet.Dst = addr(a) }
+	}
+	tests := map[string]struct {
+		to   []func(*collector.Sighting)
+		want Change
+	}{
+		"nothing":          {nil, 0},
+		"source":           {[]func(*collector.Sighting){src("1.1.1.1")}, SNAT},
+		"source port":      {[]func(*collector.Sighting){func(s *collector.Sighting) { s.Packet.Sport = 9 }}, SNAT},
+		"destination":      {[]func(*collector.Sighting){dst("1.1.1.1")}, DNAT},
+		"both":             {[]func(*collector.Sighting){src("1.1.1.1"), dst("1.1.1.2")}, SNAT | DNAT},
+		"reply of snat":    {[]func(*collector.Sighting){dst("1.1.1.1"), conn(collector.ConnSNAT, "1.1.1.1", "10.0.0.1")}, SNATBack},
+		"reply of dnat":    {[]func(*collector.Sighting){src("1.1.1.1"), conn(collector.ConnDNAT, "10.0.0.2", "1.1.1.1")}, DNATBack},
+		"another's source": {[]func(*collector.Sighting){src("1.1.1.1"), conn(collector.ConnSNAT, "10.0.0.1", "10.0.0.2")}, SNAT},
+		"echo's id":        {[]func(*collector.Sighting){func(s *collector.Sighting) { s.Packet.ICMPID = 1 }}, EchoID},
+		"forwarded":        {[]func(*collector.Sighting){func(s *collector.Sighting) { s.Packet.TTL-- }}, TTL},
+	}
+	for name, tt := range tests {
+		to := base
+		for _, f := range tt.to {
+			f(&to)
+		}
+		if got := changes(&base, &to); got != tt.want {
+			t.Errorf("%s: %08b, want %08b", name, got, tt.want)
+		}
+	}
+}
