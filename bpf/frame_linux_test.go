@@ -82,6 +82,9 @@ func addIPv4(add addReading) {
 	options := ip4(17)
 	options.Options = []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}
 	add("ipv4 options", 14+24+8, with(read4(17), udpRead, func(p *Packet) { p.PayloadOff += 4 }), v4, options, udp, text("hi"))
+	options = ip4(89)
+	options.Options = []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}
+	add("ipv4 options and protocol unknown", 14+24, read4(89), v4, options, text("ospf"))
 
 	first, later := ip4(17), ip4(17)
 	first.Flags, later.FragOffset = layers.IPv4MoreFragments, 185
@@ -93,10 +96,10 @@ func addIPv4(add addReading) {
 
 func addIPv6(add addReading) {
 	const (
-		hopOpts  = "110001040000 0000"                      // next: UDP
-		toDst    = "3c00010400000000"                       // hop-by-hop or destination options, next: destination options
-		dstOpts  = "2c01010c0000000000000000 000000" + "00" // 16 bytes, next: fragment
-		ahToUDP  = "11 04 0000 00000001 00000002 000000000000000000000000"
+		hopOpts  = "1100 0104 00000000"                   // next: UDP
+		toDst    = "3c00 0104 00000000"                   // next: destination options
+		dstOpts  = "2c01 010c 00000000 00000000 00000000" // 16 bytes, next: fragment
+		ahToUDP  = "1104 0000 00000001 00000002 00000000 00000000 00000000"
 		lastFrag = "3c00 0008 00000001" // later fragment, next: destination options
 	)
 	v6 := eth(layers.EthernetTypeIPv6)
@@ -106,6 +109,8 @@ func addIPv6(add addReading) {
 	add("udp6", 14+40+8, with(read6(17, 17), udpRead, func(p *Packet) { p.PayloadOff = 14 + 40 + 8 }), v6, ip6(17), udp, text("hi"))
 	add("icmp6 echo request", 14+40+8, with(read6(58, 58), icmpRead(128, 0, 7, 9)), v6, ip6(58),
 		&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(128, 0)}, &layers.ICMPv6Echo{Identifier: 7, SeqNumber: 9}, text("abc"))
+	add("icmp6 echo reply", 14+40+8, with(read6(58, 58), icmpRead(129, 0, 7, 9)), v6, ip6(58),
+		&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(129, 0)}, &layers.ICMPv6Echo{Identifier: 7, SeqNumber: 9})
 	add("icmp6 neighbour solicitation", 14+40+8, with(read6(58, 58), icmpRead(135, 0, 0, 0)), v6, ip6(58),
 		&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(135, 0)},
 		&layers.ICMPv6NeighborSolicitation{TargetAddress: net.ParseIP("fd16::20")})
@@ -113,6 +118,7 @@ func addIPv6(add addReading) {
 
 	add("hop-by-hop", 14+40+8+8, with(read6(0, 17), udpRead, func(p *Packet) { p.PayloadOff = 14 + 40 + 8 + 8 }),
 		v6, ip6(0), raw(hopOpts), udp, text("hi"))
+	add("hop-by-hop and no next header", 14+40+16, read6(0, 59), v6, ip6(0), raw("3b01 010c 00000000 00000000 00000000"), text("pad"))
 	add("authentication header", 14+40+24+8, with(read6(51, 17), udpRead, func(p *Packet) { p.PayloadOff = 14 + 40 + 24 + 8 }),
 		v6, ip6(51), raw(ahToUDP), udp, text("hi"))
 	add("four extension headers", 14+40+8+16+8+24+8, with(read6(0, 17), udpRead, func(p *Packet) {
@@ -126,7 +132,7 @@ func addIPv6(add addReading) {
 	}), v6, ip6(44), &layers.IPv6Fragment{NextHeader: 17, FragmentOffset: 185}, text("no ports in here"))
 	add("ipv6 later fragment of options", 14+40+8, with(read6(44, 60), func(p *Packet) {
 		p.Frag, p.FragNext, p.Flags = 1<<3, 60, PacketFragment
-	}), v6, ip6(44), raw(lastFrag), raw("06 00 0000 00000000"), tcp())
+	}), v6, ip6(44), raw(lastFrag), raw("0600 0000 00000000"), tcp())
 	add("five extension headers", 14+40+5*8+21, with(read6(0, 0), func(p *Packet) { p.Flags = PacketShort }),
 		v6, ip6(0), raw(strings.Repeat(toDst, 4)), raw(hopOpts), udp)
 }

@@ -17,7 +17,7 @@ type Style struct {
 // Colour is the style of a terminal.
 var Colour = Style{Head: "\x1b[1m", Good: "\x1b[32m", Bad: "\x1b[31m", Note: "\x1b[33m", Reset: "\x1b[0m"}
 
-// Duration returns d to three digits, as in 412.0 ns to 99.9 µs, 1.2 ms, 3.4 s.
+// Duration returns d in its largest fitting unit, as in 0.4 µs, 12.3 ms, 123 s.
 func Duration(d time.Duration) string { return string(appendDuration(nil, d)) }
 
 // appendDuration writes at most 7 characters for what is below 1000 s, and

@@ -8,6 +8,7 @@ import (
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/collector"
 	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/topology"
 )
 
 func stats(t *testing.T) *Stats {
@@ -47,10 +48,8 @@ func TestStats(t *testing.T) {
 }
 
 func TestTopology(t *testing.T) {
-	for name, topo := range map[string]func() string{
-		"pair": func() string { return "pair" }, "bridge": func() string { return "bridge" }, "nat": func() string { return "nat" },
-	} {
-		p := preset(t, topo())
+	for _, name := range topology.Presets() {
+		p := preset(t, name)
 		fits(t, golden(t, "topology-"+name+".txt", func(w io.Writer) error { return TopologyTable(w, p, Style{}) }), 80)
 		golden(t, "topology-"+name+".mmd", func(w io.Writer) error { return TopologyMermaid(w, p) })
 		goldenJSON(t, "topology-"+name+".json", "nsbpf.topology/1", func(w io.Writer) error { return TopologyJSON(w, p) })

@@ -181,12 +181,6 @@ func (s AddVeth) do(k *kernel) error {
 	return nil
 }
 
-// nearIndex is from where near ends of veth pairs are numbered. The kernel
-// reports a device's carrier up to a second late if its peer has the same
-// number (linkwatch_urgent_event in net/core/link_watch.c), as the first devices
-// of two new namespaces have.
-const nearIndex = 100_000
-
 func (s AddVeth) pair(k *kernel, near, far VethEnd) error {
 	in, err := k.space(near.Netns)
 	if err != nil {
@@ -196,9 +190,10 @@ func (s AddVeth) pair(k *kernel, near, far VethEnd) error {
 	if err != nil {
 		return err
 	}
-	v := rtnl.Veth{Name: near.Name, Peer: far.Name, PeerNS: peer.ns, MTU: s.MTU, Group: s.Group, QueuesRx: 1, QueuesTx: 1}
-	if near.Netns != "" {
-		v.Index = nearIndex + len(k.begun)
+	v := rtnl.Veth{
+		Name: near.Name, Index: near.Index,
+		Peer: far.Name, PeerIndex: far.Index, PeerNS: peer.ns,
+		MTU: s.MTU, Group: s.Group, QueuesRx: 1, QueuesTx: 1,
 	}
 	if err := in.conn.AddVeth(v); err != nil {
 		return err

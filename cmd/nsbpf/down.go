@@ -34,9 +34,12 @@ Without a name it takes down the one lab that is up.`,
 			var errs []error
 			for _, name := range names {
 				err := takeDown(c.Context(), name)
+				var held *topology.HeldError
 				switch {
 				case errors.Is(err, topology.ErrNotUp):
 					e.say("%s is not up", name)
+				case errors.As(err, &held):
+					e.warn("%v", err)
 				case err != nil:
 					errs = append(errs, err)
 				default:

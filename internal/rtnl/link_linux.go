@@ -143,14 +143,15 @@ func (c *Conn) AddBridge(b Bridge) error {
 
 // Veth describes a pair to add.
 type Veth struct {
-	Name     string // of the end in the connection's namespace
-	Index    int    // of that end; 0: the kernel's choice
-	Peer     string
-	PeerNS   *os.File // nil: the same namespace
-	MTU      int      // 0: the kernel's, 1500
-	Group    uint32   // of both ends
-	QueuesRx int      // of both ends; 0: the kernel's, one a CPU
-	QueuesTx int
+	Name      string // of the end in the connection's namespace
+	Index     int    // of that end; 0: the kernel's choice
+	Peer      string
+	PeerIndex int      // likewise
+	PeerNS    *os.File // nil: the same namespace
+	MTU       int      // 0: the kernel's, 1500
+	Group     uint32   // of both ends
+	QueuesRx  int      // of both ends; 0: the kernel's, one a CPU
+	QueuesTx  int
 }
 
 // AddVeth makes a veth pair, down, in one message: both ends are where they
@@ -166,7 +167,7 @@ func (c *Conn) AddVeth(v Veth) error {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
-	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC).Index = int32(v.PeerIndex)
 	for _, a := range v.end(v.Peer) {
 		peer.AddChild(a)
 	}
