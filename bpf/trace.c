@@ -100,11 +100,18 @@ static __always_inline __u32 hash_payload(struct __sk_buff *ctx, const struct pa
 	return h;
 }
 
-static __always_inline __u64 wake_flag(void)
+/* A reader that was woken this short ago is still at it. */
+#define WAKE_PAUSE_NS 200000
+
+/* When the reader was last woken; two CPUs at once wake it twice. */
+__u64 woken_ns;
+
+static __always_inline __u64 wake_flag(__u64 now)
 {
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wake_at)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_at || now - woken_ns < WAKE_PAUSE_NS)
+		return BPF_RB_NO_WAKEUP;
+	woken_ns = now;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l)
@@ -131,7 +138,7 @@ static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l
 	s->gso_size = ctx->gso_size;
 	s->segments = ctx->gso_segs > 1 ? ctx->gso_segs : 1;
 	read_identity(ctx, s);
-	bpf_ringbuf_submit(s, wake_flag());
+	bpf_ringbuf_submit(s, wake_flag(s->time_ns));
 	l->traced++;
 }
 

@@ -82,6 +82,7 @@ const (
 	traceVarEthernet = "ethernet"
 	traceVarHopId    = "hop_id"
 	traceVarWakeAt   = "wake_at"
+	traceVarWokenNs  = "woken_ns"
 )
 
 // loadTrace returns the embedded CollectionSpec for trace.
@@ -144,6 +145,7 @@ type traceVariableSpecs struct {
 	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
 	WakeAt   *ebpf.VariableSpec `ebpf:"wake_at"`
+	WokenNs  *ebpf.VariableSpec `ebpf:"woken_ns"`
 }
 
 // traceObjects contains all objects after they have been loaded into the kernel.
@@ -184,6 +186,7 @@ type traceVariables struct {
 	Ethernet *ebpf.Variable `ebpf:"ethernet"`
 	HopId    *ebpf.Variable `ebpf:"hop_id"`
 	WakeAt   *ebpf.Variable `ebpf:"wake_at"`
+	WokenNs  *ebpf.Variable `ebpf:"woken_ns"`
 }
 
 // tracePrograms contains all programs after they have been loaded into the kernel.

