@@ -151,7 +151,7 @@ func addLinks(add addReading) {
 		eth(layers.EthernetTypeARP), raw("0001 0800 06 10 0002"), text("twenty bytes of body"))
 	add("vlan", 14+4+20+8, with(read4(17), udpRead, tagged),
 		eth(layers.EthernetTypeDot1Q), tag(7, layers.EthernetTypeIPv4), ip4(17), udp, text("hi"))
-	add("two vlans", 14+8+20+8, with(read4(17), udpRead, tagged, func(p *Packet) { p.PayloadOff += 4 }),
+	add("two vlans", 14+8+20+8, with(read4(17), udpRead, tagged, func(p *Packet) { p.PayloadOff, p.Flags = p.PayloadOff+4, p.Flags|PacketQinQ }),
 		eth(layers.EthernetTypeQinQ), tag(7, layers.EthernetTypeDot1Q), tag(8, layers.EthernetTypeIPv4), ip4(17), udp, text("hi"))
 	add("not ip", 14, Packet{EtherType: 0x88cc}, eth(layers.EthernetTypeLinkLayerDiscovery), text("lldp"))
 }

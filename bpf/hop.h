@@ -46,6 +46,7 @@ enum packet_flag {
 	PACKET_FRAGMENT = 1 << 1, /* a later fragment: no transport header */
 	PACKET_PORTS = 1 << 2,	  /* sport and dport are valid */
 	PACKET_VLAN = 1 << 3,	  /* vlan is valid */
+	PACKET_QINQ = 1 << 4,	  /* there is a second tag */
 };
 
 /*

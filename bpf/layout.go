@@ -32,6 +32,7 @@ const (
 	PacketFragment                        // a later fragment: no transport header
 	PacketPorts                           // Sport and Dport are valid
 	PacketVLAN                            // VLAN is valid
+	PacketQinQ                            // there is a second tag
 )
 
 // Packet is what the programs read of one packet's headers, and what filter

@@ -62,7 +62,7 @@ func TestEnums(t *testing.T) {
 		"REASON_PASS": int(ReasonPass), "REASON_FILTER": int(ReasonFilter), "REASON_COUNT": int(ReasonCount),
 		"OUTCOME_MATCHED": int(OutcomeMatched), "OUTCOME_UNREAD": int(OutcomeUnread), "OUTCOME_COUNT": int(OutcomeCount),
 		"PACKET_SHORT": int(PacketShort), "PACKET_FRAGMENT": int(PacketFragment),
-		"PACKET_PORTS": int(PacketPorts), "PACKET_VLAN": int(PacketVLAN),
+		"PACKET_PORTS": int(PacketPorts), "PACKET_VLAN": int(PacketVLAN), "PACKET_QINQ": int(PacketQinQ),
 	}
 	if diff := cmp.Diff(enumerators(t, "hop.h"), want); diff != "" {
 		t.Errorf("hop.h and layout.go (-C +Go):\n%s", diff)

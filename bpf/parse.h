@@ -252,6 +252,8 @@ static __always_inline bool parse_link(struct cursor *c, struct packet *p)
 		if (!(p->flags & PACKET_VLAN)) {
 			p->vlan = bpf_ntohs(tag->tci);
 			p->flags |= PACKET_VLAN;
+		} else {
+			p->flags |= PACKET_QINQ;
 		}
 		proto = tag->proto;
 	}

@@ -116,7 +116,11 @@ func (a *assembler) enter(c cond, need depth, no *label) {
 	a.place(&whole)
 	a.jumpUnless(regFlags, uint32(bpf.PacketVLAN), &usual)
 	if slices.Contains(used, taggedType) {
+		var single label
 		a.ins = append(a.ins, asm.Mov.Reg(regTaggedType, regPlainType))
+		a.jumpUnless(regFlags, uint32(bpf.PacketQinQ), &single)
+		a.ins = append(a.ins, asm.Mov.Imm(regTaggedType, 0))
+		a.place(&single)
 	}
 	a.ins = append(a.ins, asm.Mov.Imm(regPlainType, 0))
 	a.place(&usual)

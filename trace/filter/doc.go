@@ -34,6 +34,6 @@
 // logic). So neither `port 80` nor `not port 80` matches SCTP, whose ports are not
 // read, or a packet whose TCP header was cut off; nor does a host match RARP.
 // A packet with a cut network header matches only what speaks of its link header.
-// A Packet does not tell the number of VLAN tags: `vlan and ip` is IPv4 behind one
-// tag or two, and vlan N speaks of the outermost.
+// Behind two VLAN tags nothing is ip, ip6 or arp, and vlan N speaks of the
+// outermost.
 package filter

@@ -14,7 +14,7 @@ type field uint8
 const (
 	none       field = iota
 	plainType        // EtherType of a packet without a VLAN tag, else 0
-	taggedType       // EtherType of a packet with a VLAN tag, else 0
+	taggedType       // EtherType of a packet with one VLAN tag, else 0
 	flags
 	nextHdr
 	fragNext
@@ -93,10 +93,14 @@ var fields = [...]struct {
 
 // read returns f's value in p.
 func (f field) read(p *bpf.Packet) uint32 {
-	tagged := p.Flags&bpf.PacketVLAN != 0
 	switch f {
-	case plainType, taggedType:
-		if tagged != (f == taggedType) {
+	case plainType:
+		if p.Flags&bpf.PacketVLAN != 0 {
+			return 0
+		}
+		return uint32(p.EtherType)
+	case taggedType:
+		if p.Flags&(bpf.PacketVLAN|bpf.PacketQinQ) != bpf.PacketVLAN {
 			return 0
 		}
 		return uint32(p.EtherType)

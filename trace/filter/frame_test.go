@@ -32,7 +32,7 @@ type frames struct {
 // frame returns a whole frame.
 func (g frames) frame() []byte {
 	b := append(macBytes(pick(g.Rand, poolMAC)), macBytes(pick(g.Rand, poolMAC))...)
-	if g.IntN(5) == 0 {
+	for range pick(g.Rand, []int{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}) {
 		b = binary.BigEndian.AppendUint16(b, pick(g.Rand, []uint16{0x8100, 0x88a8}))
 		b = binary.BigEndian.AppendUint16(b, pick(g.Rand, []uint16{5, 6, 0x2005, 4095}))
 	}
@@ -180,6 +180,8 @@ func readEthernet(c *cursor, p *bpf.Packet) bool {
 		if p.Flags&bpf.PacketVLAN == 0 {
 			p.VLAN = binary.BigEndian.Uint16(tag)
 			p.Flags |= bpf.PacketVLAN
+		} else {
+			p.Flags |= bpf.PacketQinQ
 		}
 		proto = binary.BigEndian.Uint16(tag[2:])
 	}
