@@ -93,16 +93,20 @@ struct tuple {
 	__u32 status; /* enum ip_conntrack_status; 0: no connection */
 };
 
-/* One packet at one hop. */
+/*
+ * One packet at one hop. Without a connection the record ends before orig: the
+ * ring is written at every hop of every packet, and its cache lines are what
+ * tracing costs most.
+ */
 struct sighting {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 skb;     /* address; 0 where the kernel does not tell */
 	__u64 head;    /* address of the buffer; 0 likewise */
-	struct tuple orig;
-	struct packet pkt;
 	__u32 payload_hash; /* of up to 32 bytes behind the UDP or ICMP header; else 0 */
 	__u16 hop;
 	__u16 gso_size;
 	__u16 segments;
 	__u16 pad[3];
+	struct packet pkt;
+	struct tuple orig;
 };

@@ -80,19 +80,20 @@ type Tuple struct {
 	Status uint32
 }
 
-// Sighting is one packet at one hop, as it stands in the ring.
+// Sighting is one packet at one hop, as it stands in the ring. Without a
+// connection the record ends before Orig.
 type Sighting struct {
 	_           structs.HostLayout
 	TimeNS      uint64 // CLOCK_MONOTONIC
 	Skb         uint64 // address; 0 where the kernel does not tell (before 6.2)
 	Head        uint64 // address of the buffer; 0 likewise
-	Orig        Tuple
-	Packet      Packet
 	PayloadHash uint32 // of up to 32 bytes behind the UDP or ICMP header; else 0
 	Hop         uint16
 	GSOSize     uint16
 	Segments    uint16 // at least 1
 	_           [3]uint16
+	Packet      Packet
+	Orig        Tuple
 }
 
 // Reason says why a program ended with a packet.

@@ -45,7 +45,7 @@ static __always_inline void copy_inet(__u8 *to, const union nf_inet_addr *from, 
 
 static __always_inline void read_conntrack(struct tuple *t, unsigned long nfct)
 {
-	struct nf_conn *ct = (void *)(nfct & CT_PTR_MASK);
+	struct nf_conn *ct = (void *)nfct;
 	struct nf_conntrack_tuple *orig = &ct->tuplehash[0].tuple;
 	bool v4;
 
@@ -57,22 +57,12 @@ static __always_inline void read_conntrack(struct tuple *t, unsigned long nfct)
 	t->dport = bpf_ntohs(BPF_CORE_READ(orig, dst.u.all));
 }
 
-/* Where the kernel has no such cast (before 6.2), the packet has no address and is joined by fingerprint. */
-static __always_inline void read_identity(struct __sk_buff *ctx, struct sighting *s)
+/* conntrack's entry of the packet, or 0. */
+static __always_inline unsigned long connection(const struct sk_buff *skb)
 {
-	struct sk_buff *skb;
-	unsigned long nfct;
-
-	if (!bpf_cast_to_kern_ctx)
-		return;
-	skb = bpf_cast_to_kern_ctx(ctx);
-	s->skb = (__u64)skb;
-	s->head = (__u64)skb->head;
 	if (!bpf_core_field_exists(skb->_nfct) || !bpf_core_field_exists(struct nf_conn, status))
-		return;
-	nfct = skb->_nfct;
-	if (nfct & CT_PTR_MASK)
-		read_conntrack(&s->orig, nfct);
+		return 0;
+	return skb->_nfct & CT_PTR_MASK;
 }
 
 #define HASHED 32
@@ -114,32 +104,60 @@ static __always_inline __u64 wake_flag(__u64 now)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
+static __always_inline void fill(struct sighting *s, struct __sk_buff *ctx, const struct packet *p,
+				 const struct sk_buff *skb)
+{
+	s->time_ns = bpf_ktime_get_ns();
+	s->skb = (__u64)skb;
+	s->head = skb ? (__u64)skb->head : 0;
+	s->payload_hash = hash_payload(ctx, p);
+	s->hop = hop_id;
+	s->gso_size = ctx->gso_size;
+	s->segments = ctx->gso_segs > 1 ? ctx->gso_segs : 1;
+	s->pkt = *p;
+}
+
+/* Returns whether there was room. */
+static __always_inline bool sight(struct __sk_buff *ctx, const struct packet *p)
+{
+	const struct sk_buff *skb = NULL;
+	unsigned long nfct = 0;
+	struct sighting *s;
+
+	/* Where the kernel has no such cast (before 6.2), packets are joined by fingerprint. */
+	if (bpf_cast_to_kern_ctx) {
+		skb = bpf_cast_to_kern_ctx(ctx);
+		nfct = connection(skb);
+	}
+	/* A record's size has to be a constant. */
+	if (nfct) {
+		s = bpf_ringbuf_reserve(&ring, sizeof(*s), 0);
+		if (!s)
+			return false;
+		fill(s, ctx, p, skb);
+		read_conntrack(&s->orig, nfct);
+	} else {
+		s = bpf_ringbuf_reserve(&ring, offsetof(struct sighting, orig), 0);
+		if (!s)
+			return false;
+		fill(s, ctx, p, skb);
+	}
+	bpf_ringbuf_submit(s, wake_flag(s->time_ns));
+	return true;
+}
+
 static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l)
 {
 	struct packet p = {};
-	struct sighting *s;
 
 	l->seen++;
 	parse_skb(ctx, &p);
-	if (!match(&p)) {
+	if (!match(&p))
 		l->filtered++;
-		return;
-	}
-	s = bpf_ringbuf_reserve(&ring, sizeof(*s), 0);
-	if (!s) {
+	else if (sight(ctx, &p))
+		l->traced++;
+	else
 		l->lost++;
-		return;
-	}
-	__builtin_memset(s, 0, sizeof(*s));
-	s->time_ns = bpf_ktime_get_ns();
-	s->hop = hop_id;
-	s->pkt = p;
-	s->payload_hash = hash_payload(ctx, &p);
-	s->gso_size = ctx->gso_size;
-	s->segments = ctx->gso_segs > 1 ? ctx->gso_segs : 1;
-	read_identity(ctx, s);
-	bpf_ringbuf_submit(s, wake_flag(s->time_ns));
-	l->traced++;
 }
 
 SEC("tc")

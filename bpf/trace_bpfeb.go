@@ -23,19 +23,16 @@ type traceLedger struct {
 }
 
 type traceSighting struct {
-	_      structs.HostLayout
-	TimeNs uint64
-	Skb    uint64
-	Head   uint64
-	Orig   struct {
-		_      structs.HostLayout
-		Src    [16]uint8
-		Dst    [16]uint8
-		Sport  uint16
-		Dport  uint16
-		Status uint32
-	}
-	Pkt struct {
+	_           structs.HostLayout
+	TimeNs      uint64
+	Skb         uint64
+	Head        uint64
+	PayloadHash uint32
+	Hop         uint16
+	GsoSize     uint16
+	Segments    uint16
+	Pad         [3]uint16
+	Pkt         struct {
 		_          structs.HostLayout
 		Src        [16]uint8
 		Dst        [16]uint8
@@ -65,11 +62,14 @@ type traceSighting struct {
 		Flags      uint8
 		Pad        uint8
 	}
-	PayloadHash uint32
-	Hop         uint16
-	GsoSize     uint16
-	Segments    uint16
-	Pad         [3]uint16
+	Orig struct {
+		_      structs.HostLayout
+		Src    [16]uint8
+		Dst    [16]uint8
+		Sport  uint16
+		Dport  uint16
+		Status uint32
+	}
 }
 
 // Names of all BPF objects in the ELF.

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -18,6 +19,9 @@ import (
 
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
+
+// untracked is the length of the record of a packet without a connection.
+const untracked = unsafe.Offsetof(Sighting{}.Orig)
 
 // tracer is a trace program with the reader of its ring.
 type tracer struct {
@@ -54,9 +58,12 @@ func (t *tracer) sightings() []Sighting {
 			t.Fatal(err)
 		}
 		var s Sighting
-		n, err := binary.Decode(rec.RawSample, binary.NativeEndian, &s)
-		if err != nil || n != len(rec.RawSample) {
-			t.Fatalf("decoding a sighting: %d of %d bytes, %v", n, len(rec.RawSample), err)
+		if len(rec.RawSample) != int(untracked) {
+			t.Fatalf("record of %d bytes, want %d: a test run has no connection", len(rec.RawSample), untracked)
+		}
+		whole := append(rec.RawSample, make([]byte, unsafe.Sizeof(s.Orig))...)
+		if _, err := binary.Decode(whole, binary.NativeEndian, &s); err != nil {
+			t.Fatalf("decoding a sighting: %v", err)
 		}
 		all = append(all, s)
 	}
@@ -208,7 +215,7 @@ func TestLedger(t *testing.T) {
 	testenv.Root(t)
 	const (
 		ring   = 4096
-		record = 8 + 168             // with its header in the ring
+		record = 8 + untracked       // with its header in the ring
 		room   = (ring - 1) / record // the ring is never quite full
 		n      = room + 7
 	)
@@ -222,8 +229,8 @@ func TestLedger(t *testing.T) {
 		body asm.Instructions
 		want Ledger
 	}{
-		"full ring":     {matchAll, Ledger{Seen: n, Traced: room, Lost: 7}},
-		"nothing of it": {matchNone, Ledger{Seen: n, Filtered: n}},
+		"full ring":     {matchAll, Ledger{Seen: uint64(n), Traced: uint64(room), Lost: 7}},
+		"nothing of it": {matchNone, Ledger{Seen: uint64(n), Filtered: uint64(n)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTracer(t, c.body, ring, Site{Hop: testHop, Ethernet: true})
@@ -243,10 +250,10 @@ func TestLedger(t *testing.T) {
 // The reader is woken when the ring holds what SetWakeAt says, and not before. How
 // soon it is woken again is a matter of time and not tested.
 func TestSetWakeAt(t *testing.T) {
-	const record, quiet = 8 + 168, 5
+	const record, quiet = 8 + untracked, 5
 	s := matching(t, TraceSpec, matchAll)
 	s.Maps[MapRing].MaxEntries = 4096
-	if err := SetWakeAt(s, quiet*record); err != nil {
+	if err := SetWakeAt(s, uint64(quiet*record)); err != nil {
 		t.Fatal(err)
 	}
 	coll := load(t, s, ProgTraceTC, Site{Hop: testHop, Ethernet: true})

@@ -36,16 +36,23 @@ const (
 // nothing.
 type Sighting struct{ bpf.Sighting }
 
-// SightingSize is the length of a record in the ring.
-const SightingSize = int(unsafe.Sizeof(bpf.Sighting{}))
+// SightingSize is the length of a record in the ring, and UntrackedSize that of
+// a packet without a connection, which ends before [bpf.Sighting.Orig].
+const (
+	SightingSize  = int(unsafe.Sizeof(bpf.Sighting{}))
+	UntrackedSize = int(unsafe.Offsetof(bpf.Sighting{}.Orig))
+)
 
-// Decode copies the ring record raw into *s. Any other length than
-// [SightingSize] is an error and leaves *s as it was; any content is taken.
-// Records are in this machine's byte order. That the layouts agree is tested in
-// package bpf.
+// Decode copies the ring record raw into *s. A length that is neither of the two
+// is an error and leaves *s as it was; any content is taken. Records are in this
+// machine's byte order. That the layouts agree is tested in package bpf.
 func Decode(raw []byte, s *Sighting) error {
-	if len(raw) != SightingSize {
-		return fmt.Errorf("decoding a sighting: record of %d bytes (want %d; were the programs loaded by another version?)", len(raw), SightingSize)
+	switch len(raw) {
+	case SightingSize:
+	case UntrackedSize:
+		s.Orig = bpf.Tuple{}
+	default:
+		return fmt.Errorf("decoding a sighting: record of %d bytes (want %d or %d; were the programs loaded by another version?)", len(raw), UntrackedSize, SightingSize)
 	}
 	copy((*[SightingSize]byte)(unsafe.Pointer(s))[:], raw)
 	return nil

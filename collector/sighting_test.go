@@ -36,12 +36,20 @@ func TestDecode(t *testing.T) {
 	if d := cmp.Diff("172.16.16.10 8.8.8.8", got.Src().String()+" "+got.Dst().String()); d != "" {
 		t.Error(d)
 	}
+	// A record without a connection leaves nothing of the one before.
+	if err := Decode(raw(&want)[:UntrackedSize], &got); err != nil {
+		t.Fatal(err)
+	}
+	want.Orig = bpf.Tuple{}
+	if d := cmp.Diff(want, got.Sighting); d != "" {
+		t.Error(d)
+	}
 }
 
 func TestDecodeLength(t *testing.T) {
 	want := sample()
 	s := Sighting{want}
-	for _, n := range []int{0, 1, SightingSize - 1, SightingSize + 1, 4096} {
+	for _, n := range []int{0, 1, UntrackedSize - 1, UntrackedSize + 1, SightingSize - 1, SightingSize + 1, 4096} {
 		if err := Decode(make([]byte, n), &s); err == nil {
 			t.Errorf("Decode of %d bytes: no error", n)
 		}
@@ -81,10 +89,11 @@ func v6(a string) [16]byte { return netip.MustParseAddr(a).As16() }
 func FuzzDecode(f *testing.F) {
 	s := sample()
 	f.Add(raw(&s))
+	f.Add(raw(&s)[:UntrackedSize])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s Sighting
-		if err := Decode(b, &s); (err == nil) != (len(b) == SightingSize) {
+		if err := Decode(b, &s); (err == nil) != (len(b) == SightingSize || len(b) == UntrackedSize) {
 			t.Fatalf("Decode of %d bytes: %v", len(b), err)
 		}
 		if s.Addressed() != s.Src().IsValid() {
