@@ -20,8 +20,9 @@ import (
 
 func newBenchCmd(e *env) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "bench",
-		Short: "Measure what a path carries",
+		Use:     "bench",
+		Short:   "Measure what a path carries",
+		Example: "  nsbpf bench overhead",
 	}
 	c.AddCommand(newOverheadCmd(e))
 	return c

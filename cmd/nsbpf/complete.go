@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
+	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/topology"
 )
 
@@ -75,6 +78,20 @@ func hopWords() []string {
 			seen[h.Place()] = true
 			words = append(words, h.Place())
 		}
+	}
+	return words
+}
+
+// filterWords returns the numbers of a lab's filters with their expressions.
+func filterWords(labName string) []string {
+	lab, err := openLab(labName)
+	if err != nil {
+		return nil
+	}
+	filters, _ := loader.Open(lab).Filters()
+	var words []string
+	for _, f := range filters {
+		words = append(words, fmt.Sprintf("%d\t%s at %s", f.ID, f.Expr, f.Hop))
 	}
 	return words
 }

@@ -18,7 +18,8 @@ func newDoctorCmd(e *env) *cobra.Command {
 where something is missing and how to get it. Nothing is changed.
 
 The exit code is 1 if something is missing without which nothing works.`,
-		Args: cobra.NoArgs,
+		Example: "  nsbpf doctor\n  sudo nsbpf doctor --json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			features := loader.Probe()
 			if asJSON {

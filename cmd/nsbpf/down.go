@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +73,7 @@ func labsToTakeDown(e *env, args []string, all bool) ([]string, error) {
 	case len(names) == 0:
 		e.say("no lab is up")
 	case len(names) > 1 && !all:
-		return nil, usagef("several labs are up: %v (name them, or use --all)", names)
+		return nil, usagef("several labs are up: %s (name them, or use --all)", strings.Join(names, ", "))
 	}
 	return names, nil
 }
@@ -82,6 +83,10 @@ func labsToTakeDown(e *env, args []string, all bool) ([]string, error) {
 func takeDown(ctx context.Context, name string) error {
 	lab, err := topology.Open(name)
 	if err != nil {
+		return err
+	}
+	// Before half of it is done.
+	if err := topology.Capable("take down", name); err != nil {
 		return err
 	}
 	defer rcu.Expedite()()

@@ -34,16 +34,16 @@ input, output and signals are its own.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			place, argv := splitExec(args)
 			labName, node := splitNode(place)
-			lab, err := openLab(labName)
-			if err != nil {
-				return err
-			}
-			path, err := exec.LookPath(argv[0])
+			lab, err := workOn("run "+argv[0]+" in", labName)
 			if err != nil {
 				return err
 			}
 			if lab.Topology.Node(node) == nil {
 				return usagef("lab %q has no node %q (it has %s)", lab.Name, node, strings.Join(nodeNames(lab), ", "))
+			}
+			path, err := exec.LookPath(argv[0])
+			if err != nil {
+				return fmt.Errorf("run in %s: %w", place, err)
 			}
 			ns, err := lab.Netns(node)
 			if err != nil {

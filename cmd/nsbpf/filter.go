@@ -17,6 +17,9 @@ func newFilterCmd(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "filter",
 		Short: "Drop packets at a hop",
+		Example: `  nsbpf filter add right:right-veth drop 'udp port 9'
+  nsbpf filter ls
+  nsbpf filter rm 1`,
 	}
 	c.AddCommand(newFilterAddCmd(e), newFilterLsCmd(e), newFilterRmCmd(e))
 	return c
@@ -86,7 +89,7 @@ func addFilter(labName, place, expr, hook string) (loader.Filter, error) {
 	if err != nil {
 		return loader.Filter{}, usage(err)
 	}
-	lab, err := openLab(labName)
+	lab, err := workOn("add a filter to", labName)
 	if err != nil {
 		return loader.Filter{}, err
 	}
@@ -105,11 +108,12 @@ func newFilterLsCmd(e *env) *cobra.Command {
 	var lab string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "ls",
-		Short: "List the filters and what they dropped",
-		Args:  cobra.NoArgs,
+		Use:     "ls",
+		Short:   "List the filters and what they dropped",
+		Example: "  nsbpf filter ls --json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			l, err := openLab(lab)
+			l, err := workOn("read the filters of", lab)
 			if err != nil {
 				return err
 			}
@@ -154,6 +158,9 @@ func newFilterRmCmd(e *env) *cobra.Command {
 		Short:   "Remove filters",
 		Example: "  nsbpf filter rm 1",
 		Args:    cobra.MinimumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return filterWords(lab), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			ids := make([]int, len(args))
 			for i, a := range args {
@@ -163,7 +170,7 @@ func newFilterRmCmd(e *env) *cobra.Command {
 				}
 				ids[i] = id
 			}
-			l, err := openLab(lab)
+			l, err := workOn("remove a filter from", lab)
 			if err != nil {
 				return err
 			}

@@ -12,9 +12,10 @@ import (
 func newLsCmd(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "ls",
-		Short: "List the labs",
-		Args:  cobra.NoArgs,
+		Use:     "ls",
+		Short:   "List the labs",
+		Example: "  nsbpf ls --json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			labs, err := topology.Labs()
 			if err != nil {

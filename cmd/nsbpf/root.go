@@ -55,7 +55,7 @@ func usageArgs(c *cobra.Command) {
 		check = unknownCommand
 	}
 	if check != nil {
-		c.Args = func(c *cobra.Command, args []string) error { return usage(check(c, args)) }
+		c.Args = func(c *cobra.Command, args []string) error { return usage(hinted(c, check(c, args))) }
 	}
 	if !c.Runnable() {
 		// Without RunE cobra prints the help for whatever word follows and succeeds.
@@ -64,6 +64,14 @@ func usageArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		usageArgs(sub)
 	}
+}
+
+// hinted points to the help if err, which may be nil, has no hint of its own.
+func hinted(c *cobra.Command, err error) error {
+	if err == nil || strings.HasSuffix(err.Error(), ")") {
+		return err
+	}
+	return fmt.Errorf("%s: %w (see `%s --help`)", c.Name(), err, c.CommandPath())
 }
 
 func unknownCommand(c *cobra.Command, args []string) error {
@@ -116,10 +124,30 @@ func split(err error) []error {
 	return all
 }
 
-// lab opens the lab of that name; without a name, the one that is up.
+// workOn opens a lab as [openLab] does, for something that needs it running and
+// needs privilege.
+func workOn(doing, name string) (*topology.Lab, error) {
+	lab, err := openLab(name)
+	if err != nil {
+		return nil, err
+	}
+	switch lab.State {
+	case topology.StateBroken:
+		return nil, fmt.Errorf("lab %q is broken (run nsbpf down %s)", lab.Name, lab.Name)
+	case topology.StateBusy:
+		return nil, fmt.Errorf("lab %q is not up yet, or no longer (another nsbpf is at work on it)", lab.Name)
+	}
+	return lab, topology.Capable(doing, lab.Name)
+}
+
+// openLab opens the lab of that name; without a name, the only one there is.
 func openLab(name string) (*topology.Lab, error) {
 	if name != "" {
-		return topology.Open(name)
+		lab, err := topology.Open(name)
+		if errors.Is(err, topology.ErrNotUp) {
+			err = fmt.Errorf("%w (see `nsbpf ls`)", err)
+		}
+		return lab, err
 	}
 	labs, err := topology.Labs()
 	if err != nil {

@@ -42,7 +42,7 @@ and are what is compared over a wire.`,
 			if f.interval < 50*time.Millisecond {
 				return usagef("--interval %s is too short (want at least 50ms)", f.interval)
 			}
-			lab, err := openLab(first(args))
+			lab, err := workOn("read the counters of", first(args))
 			if err != nil {
 				return err
 			}

@@ -133,11 +133,15 @@ event that was lost is counted there.`,
 			if err != nil {
 				return err
 			}
-			lab, err := openLab(name)
+			lab, err := workOn("trace", name)
 			if err != nil {
 				return err
 			}
-			return runTrace(c.Context(), e, lab, run)
+			tr, err := loader.Open(lab).Trace(c.Context(), run.attach)
+			if err != nil {
+				return err
+			}
+			return runTrace(c.Context(), e, lab, tr, run)
 		},
 	}
 	f.add(c.Flags())
@@ -167,13 +171,9 @@ func labAndExpr(args []string) (name, expr string, err error) {
 	return "", args[0], nil
 }
 
-// runTrace traces lab until the context ends, the time is over or enough paths
-// were seen, and prints the totals.
-func runTrace(ctx context.Context, e *env, lab *topology.Lab, run traceRun) error {
-	tr, err := loader.Open(lab).Trace(ctx, run.attach)
-	if err != nil {
-		return err
-	}
+// runTrace prints the paths that tr sees until the context ends, the time is over
+// or there were enough, and then the totals. It closes tr.
+func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, run traceRun) error {
 	defer tr.Close()
 	ring, err := collector.OpenRing(tr.Ring)
 	if err != nil {

@@ -86,13 +86,13 @@ func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.dryRun {
-		fmt.Fprint(e.stdout, t.Plan().Script())
-		return nil
-	}
 	hooks, err := loader.ParseHooks(f.hook)
 	if err != nil {
 		return usage(err)
+	}
+	if f.dryRun {
+		fmt.Fprint(e.stdout, t.Plan().Script())
+		return nil
 	}
 	if f.rm && !f.trace.set {
 		return usagef("--rm needs --trace (without it the lab would be gone at once)")
@@ -101,14 +101,20 @@ func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
 	if err != nil {
 		return err
 	}
-	lab, err := bringUp(ctx, e, t, f, hooks)
+	lab, made, err := bringUp(ctx, e, t, f, hooks)
 	if err != nil || !f.trace.set {
 		return err
 	}
-	err = runTrace(ctx, e, lab, traced)
-	if f.rm {
+	tr, err := loader.Open(lab).Trace(ctx, traced.attach)
+	if err == nil {
+		err = runTrace(ctx, e, lab, tr, traced)
+	}
+	if f.rm || tr == nil && made {
 		// The context may be the one that Ctrl-C ended.
 		err = errors.Join(err, takeDown(context.WithoutCancel(ctx), lab.Name))
+		if err == nil {
+			e.say("%s is down", lab.Name)
+		}
 	}
 	return err
 }
@@ -142,32 +148,33 @@ func (f *upFlags) topology(arg string) (*topology.Topology, error) {
 }
 
 // bringUp applies t and attaches the count programs. A lab that is up as asked
-// is left as it is.
-func bringUp(ctx context.Context, e *env, t *topology.Topology, f *upFlags, hooks loader.Hooks) (*topology.Lab, error) {
+// is left as it is, and was not made.
+func bringUp(ctx context.Context, e *env, t *topology.Topology, f *upFlags, hooks loader.Hooks) (lab *topology.Lab, made bool, err error) {
 	start := time.Now()
-	lab, err := topology.Up(ctx, t, topology.UpOptions{})
+	lab, err = topology.Up(ctx, t, topology.UpOptions{})
 	if errors.Is(err, topology.ErrUp) {
-		return alreadyUp(e, t, f)
+		lab, err = alreadyUp(e, t, f)
+		return lab, false, err
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var as []loader.Attachment
 	if !f.noCount {
 		if as, err = loader.Open(lab).AttachCount(ctx, hooks); err != nil {
-			return nil, errors.Join(err, takeDown(context.WithoutCancel(ctx), lab.Name))
+			return nil, false, errors.Join(err, takeDown(context.WithoutCancel(ctx), lab.Name))
 		}
 	}
 	took := time.Since(start)
 	advise(e, t, hooks)
 	if f.json && !f.trace.set {
-		return lab, report.UpJSON(e.stdout, lab.Topology, countHops(as), took)
+		return lab, true, report.UpJSON(e.stdout, lab.Topology, countHops(as), took)
 	}
 	e.say("%s", upLine(lab, as, took))
 	if !f.trace.set {
 		e.say("%s", nextLine(t))
 	}
-	return lab, nil
+	return lab, true, nil
 }
 
 // alreadyUp returns the lab that is up if it is the one that was asked for.
@@ -179,12 +186,12 @@ func alreadyUp(e *env, t *topology.Topology, f *upFlags) (*topology.Lab, error) 
 	if !reflect.DeepEqual(lab.Topology.Plan(), t.Plan()) {
 		return nil, fmt.Errorf("lab %q is up with another topology (take it down first: nsbpf down %s; or give this one a --name)", t.Name, t.Name)
 	}
-	e.say("%s is up already", lab.Name)
+	as, err := loader.Open(lab).Attachments()
+	if err != nil {
+		return nil, err
+	}
+	e.say("%s is up already, %s", lab.Name, countedLine(as))
 	if f.json && !f.trace.set {
-		as, err := loader.Open(lab).Attachments()
-		if err != nil {
-			return nil, err
-		}
 		return lab, report.UpJSON(e.stdout, lab.Topology, countHops(as), 0)
 	}
 	return lab, nil
@@ -224,10 +231,14 @@ func upLine(lab *topology.Lab, as []loader.Attachment, took time.Duration) strin
 	if n := len(t.Bridges); n > 0 {
 		s += ", " + plural(n, "bridge")
 	}
+	return s + ", " + countedLine(as)
+}
+
+func countedLine(as []loader.Attachment) string {
 	if len(as) == 0 {
-		return s + ", nothing counted"
+		return "nothing counted"
 	}
-	return fmt.Sprintf("%s, %s counted by %s", s, plural(len(as), "hop"), hooksUsed(as))
+	return fmt.Sprintf("%s counted by %s", plural(len(as), "hop"), hooksUsed(as))
 }
 
 func hooksUsed(as []loader.Attachment) string {

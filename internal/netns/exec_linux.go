@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -16,10 +17,9 @@ func Exec(ns *os.File, argv, environ []string) error {
 			return fmt.Errorf("enter network namespace: %w", err)
 		}
 		if err := ownSysfs(); err != nil {
-			return fmt.Errorf("%w: %w", errStray, err)
+			return strayError{err}
 		}
-		err := unix.Exec(argv[0], argv, environ)
-		return fmt.Errorf("%w: run %s: %w", errStray, argv[0], err)
+		return strayError{fmt.Errorf("run %s: %w", argv[0], unix.Exec(argv[0], argv, environ))}
 	})
 }
 
@@ -29,7 +29,11 @@ func ownSysfs() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare mounts: %w", err)
 	}
-	if err := unix.Mount("", "/", "none", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+	err := unix.Mount("", "/", "none", unix.MS_SLAVE|unix.MS_REC, "")
+	if errors.Is(err, unix.EINVAL) {
+		return nil // a root that is no mount, as chroot makes: the program sees the old /sys
+	}
+	if err != nil {
 		return fmt.Errorf("make mounts follow: %w", err)
 	}
 	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil {

@@ -176,18 +176,20 @@ func Do(ns *os.File, fn func() error) error {
 	})
 }
 
-// errStray says that a thread could not go home.
-var errStray = errors.New("return to own network namespace")
+// strayError is the error of a thread that is not as it was and has to die.
+type strayError struct{ error }
+
+func (e strayError) Unwrap() error { return e.error }
 
 func restore(home *os.File) error {
 	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("%w: %w", errStray, err)
+		return strayError{fmt.Errorf("return to own network namespace: %w", err)}
 	}
 	return nil
 }
 
 // onThread runs fn on a locked thread that is not the process's main one. The
-// thread is given back unless fn's error is [errStray]. The main thread is
+// thread is given back unless fn's error is a [strayError]. The main thread is
 // never used because it cannot die: it would stay in fn's namespace, and with
 // it /proc/PID/ns/net.
 func onThread(fn func() error) error {
@@ -198,7 +200,7 @@ func onThread(fn func() error) error {
 		if unix.Gettid() == unix.Getpid() {
 			err = onThread(fn) // cannot land here again while we hold it
 			runtime.UnlockOSThread()
-		} else if err = fn(); !errors.Is(err, errStray) {
+		} else if err = fn(); !errors.As(err, new(strayError)) {
 			runtime.UnlockOSThread()
 		}
 		done <- err
