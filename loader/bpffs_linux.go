@@ -6,12 +6,55 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsbpf/nsbpf/internal/hop"
 )
 
 // bpffsDir is the lab's bpffs, below the lab's directory.
 const bpffsDir = "bpf"
+
+// linkPin begins the names of links in the bpffs; the rest are maps.
+const linkPin = "link-"
+
+func countPin(id hop.ID) string { return fmt.Sprintf(linkPin+"count-%d", id) }
+func filterPin(id int) string   { return fmt.Sprintf(linkPin+"filter-%d", id) }
+func outcomesPin(id int) string { return fmt.Sprintf("outcomes-%d", id) }
+
+func (l *Loader) pin(name string) string { return filepath.Join(l.dir, name) }
+
+// pinLink pins a link and lets go of the descriptor. A nil link is a clsact
+// filter, which the qdisc holds.
+func (l *Loader) pinLink(ln link.Link, name string) error {
+	if ln == nil {
+		return nil
+	}
+	if err := ln.Pin(l.pin(name)); err != nil {
+		return errors.Join(fmt.Errorf("pinning %s: %w", name, err), ln.Close())
+	}
+	return ln.Close()
+}
+
+// unpin removes a pin of [Loader.pin], and detaches it if it is a link's: the
+// kernel detaches a link that was merely unpinned later, from a work queue
+// (bpf_link_put in kernel/bpf/syscall.c). None there is no error.
+func unpin(file string) error {
+	var errs []error
+	if strings.HasPrefix(filepath.Base(file), linkPin) {
+		if ln, err := link.LoadPinnedLink(file, nil); err == nil {
+			errs = append(errs, ln.Detach(), ln.Close())
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
 
 // mountBPFFS makes dir a bpffs unless it is one.
 func mountBPFFS(dir string) error {
@@ -60,8 +103,8 @@ func removeBPFFS(dir string) error {
 			if filepath.Ext(e.Name()) == kernelsOwn {
 				continue
 			}
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return err
+			if err := unpin(filepath.Join(dir, e.Name())); err != nil {
+				return fmt.Errorf("unpinning %s: %w", e.Name(), err)
 			}
 		}
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {

@@ -1,13 +1,9 @@
 package loader
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/florianl/go-tc"
@@ -15,45 +11,92 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsbpf/nsbpf/internal/hop"
-	"github.com/nsbpf/nsbpf/internal/netns"
+	"github.com/nsbpf/nsbpf/internal/rtnl"
 )
 
 // Priorities of our filters in a clsact qdisc: in the order in which they run.
+// Filters that `tc` gives a priority run behind them.
 const (
 	prioTrace  = 0x4e01
 	prioFilter = 0x4e02
 	prioCount  = 0x4e03
 )
 
-// filterName marks our filters, which `tc filter show` prints.
-const filterName = "nsbpf"
+// clsactOwner begins the names of a lab's filters, which `tc filter show` prints.
+// The name says what is ours; handles are the kernel's choice, because two labs
+// may share a device of the host.
+func clsactOwner(lab string) string { return "nsbpf/" + lab + "/" }
+
+// clsactKind is the qdisc that has room for filters on both sides of a device.
+const clsactKind = "clsact"
+
+// sides are the parents of filters in a clsact qdisc, by [hop.Direction].
+var sides = [...]uint32{
+	hop.Ingress: core.BuildHandle(tc.HandleRoot, tc.HandleMinIngress),
+	hop.Egress:  core.BuildHandle(tc.HandleRoot, tc.HandleMinEgress),
+}
 
 // clsact attaches to devices of one namespace.
 type clsact struct {
 	conn *tc.Tc
+	// list, because conn gives up at kinds of qdiscs and filters it does not know.
+	list *rtnl.Conn
+	// kinds are those of the qdiscs that stand where clsact goes, by device.
+	kinds map[int]string
 }
 
 func openClsact(ns *os.File) (*clsact, error) {
+	list, err := rtnl.Dial(ns)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := tc.Open(&tc.Config{NetNS: int(ns.Fd())})
 	if err != nil {
-		return nil, fmt.Errorf("opening traffic control: %w", err)
+		list.Close()
+		return nil, fmt.Errorf("open traffic control socket: %w", err)
 	}
-	return &clsact{conn: conn}, nil
+	c := &clsact{conn: conn, list: list}
+	if err := c.readKinds(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
 }
 
-func (c *clsact) Close() error { return c.conn.Close() }
+func (c *clsact) Close() error {
+	c.list.Close()
+	return c.conn.Close()
+}
 
-// addQdisc adds a clsact qdisc to the device and returns whether it was not
-// there before.
-func (c *clsact) addQdisc(ifindex int) (bool, error) {
+func (c *clsact) readKinds() error {
+	qs, err := c.list.Qdiscs()
+	if err != nil {
+		return err
+	}
+	c.kinds = make(map[int]string)
+	for _, q := range qs {
+		if q.Parent == tc.HandleIngress {
+			c.kinds[q.Index] = q.Kind
+		}
+	}
+	return nil
+}
+
+// addQdisc adds a clsact qdisc to the device, where there may be one.
+//
+// A qdisc of kind ingress has the same place, and would take filters for egress
+// without a word and run them on ingress.
+func (c *clsact) addQdisc(ifindex int) error {
 	err := c.conn.Qdisc().Add(qdiscObject(ifindex))
 	if errors.Is(err, unix.EEXIST) {
-		return false, nil
+		err = c.readKinds()
+	} else if err == nil {
+		c.kinds[ifindex] = clsactKind
 	}
-	return err == nil, err
+	if kind := c.kinds[ifindex]; err == nil && kind != clsactKind {
+		return fmt.Errorf("a qdisc of kind %s has its place (remove it with `tc qdisc del dev … ingress`, or use --hook tcx)", kind)
+	}
+	return err
 }
-
-func (c *clsact) deleteQdisc(ifindex int) error { return c.conn.Qdisc().Delete(qdiscObject(ifindex)) }
 
 func qdiscObject(ifindex int) *tc.Object {
 	return &tc.Object{
@@ -63,191 +106,97 @@ func qdiscObject(ifindex int) *tc.Object {
 			Handle:  core.BuildHandle(tc.HandleRoot, 0),
 			Parent:  tc.HandleIngress,
 		},
-		Attribute: tc.Attribute{Kind: "clsact"},
-	}
-}
-
-func side(d hop.Direction) uint32 {
-	if d == hop.Egress {
-		return core.BuildHandle(tc.HandleRoot, tc.HandleMinEgress)
-	}
-	return core.BuildHandle(tc.HandleRoot, tc.HandleMinIngress)
-}
-
-func filterMsg(ifindex int, d hop.Direction, prio uint16, handle uint32) tc.Msg {
-	return tc.Msg{
-		Family:  unix.AF_UNSPEC,
-		Ifindex: uint32(ifindex),
-		Handle:  handle,
-		Parent:  side(d),
-		Info:    core.FilterInfo(prio, unix.ETH_P_ALL),
+		Attribute: tc.Attribute{Kind: clsactKind},
 	}
 }
 
 // addFilter puts p into the device's clsact qdisc.
-func (c *clsact) addFilter(p *ebpf.Program, ifindex int, d hop.Direction, prio uint16, handle uint32) error {
-	fd, flags, name := uint32(p.FD()), uint32(tc.BpfActDirect), filterName
+func (c *clsact) addFilter(p *ebpf.Program, at place, prio uint16, name string) error {
+	fd, flags := uint32(p.FD()), uint32(tc.BpfActDirect)
 	return c.conn.Filter().Add(&tc.Object{
-		Msg:       filterMsg(ifindex, d, prio, handle),
+		Msg: tc.Msg{
+			Family:  unix.AF_UNSPEC,
+			Ifindex: uint32(at.ifindex),
+			Parent:  sides[at.Direction],
+			Info:    core.FilterInfo(prio, unix.ETH_P_ALL),
+		},
 		Attribute: tc.Attribute{Kind: "bpf", BPF: &tc.Bpf{FD: &fd, Flags: &flags, Name: &name}},
 	})
 }
 
-// deleteFilter removes a filter of ours; one that is gone is no error.
-func (c *clsact) deleteFilter(ifindex int, d hop.Direction, prio uint16, handle uint32) error {
-	err := c.conn.Filter().Delete(&tc.Object{
-		Msg:       filterMsg(ifindex, d, prio, handle),
-		Attribute: tc.Attribute{Kind: "bpf"},
-	})
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
-		return nil
+// removeFilters removes the filters whose name matches from every device of the
+// namespace, whatever the device is called by now.
+func (c *clsact) removeFilters(match func(name string) bool) error {
+	if err := c.readKinds(); err != nil {
+		return err
 	}
-	return err
-}
-
-// ours returns our filters on one side of a device and how many others there are.
-func (c *clsact) ours(ifindex int, d hop.Direction) (mine []tc.Object, others int, err error) {
-	all, err := c.conn.Filter().Get(&tc.Msg{Family: unix.AF_UNSPEC, Ifindex: uint32(ifindex), Parent: side(d)})
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, f := range all {
-		switch {
-		case f.Kind == "bpf" && f.BPF != nil && f.BPF.Name != nil && strings.HasPrefix(*f.BPF.Name, filterName):
-			mine = append(mine, f)
-		case f.Handle != 0: // 0: the head of a priority, no filter
-			others++
+	for ifindex, kind := range c.kinds {
+		if kind != clsactKind {
+			continue
 		}
-	}
-	return mine, others, nil
-}
-
-// qdiscRecord says that we are about to add a clsact qdisc. It is written
-// before, so that a crash leaves no qdisc without one.
-type qdiscRecord struct {
-	Node   string `json:"node"`
-	Device string `json:"device"`
-	Host   bool   `json:"host"` // the namespace nsbpf runs in
-}
-
-const qdiscFile = "clsact.ndjson"
-
-// ensureQdisc adds a clsact qdisc to at's device unless there is one.
-func (l *Loader) ensureQdisc(c *clsact, at place) error {
-	has, err := c.hasQdisc(at.ifindex)
-	if err != nil || has {
-		return err
-	}
-	host := l.lab.Topology.Node(at.Node).Netns == ""
-	if err := appendRecord(filepath.Join(l.lab.Dir, qdiscFile), qdiscRecord{at.Node, at.Device, host}); err != nil {
-		return err
-	}
-	if _, err := c.addQdisc(at.ifindex); err != nil {
-		return fmt.Errorf("add clsact qdisc to %s: %w", at.Place(), err)
+		for _, side := range sides {
+			fs, err := c.list.Filters(ifindex, side)
+			if err != nil {
+				return err
+			}
+			for _, f := range fs {
+				if f.Kind != "bpf" || !match(f.Name) {
+					continue
+				}
+				if err := c.removeFilter(ifindex, f); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }
 
-func (c *clsact) hasQdisc(ifindex int) (bool, error) {
-	all, err := c.conn.Qdisc().Get()
-	if err != nil {
-		return false, err
-	}
-	for _, q := range all {
-		if q.Ifindex == uint32(ifindex) && q.Kind == "clsact" {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func appendRecord(file string, r any) error {
-	line, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(line, '\n'))
-	return errors.Join(err, f.Close())
-}
-
-// cleanQdiscs removes our filters and qdiscs from devices of the host; those of
-// the lab's own devices go with them. A qdisc stays while others' filters are in it.
-func cleanQdiscs(dir string) error {
-	file := filepath.Join(dir, qdiscFile)
-	records, err := readRecords[qdiscRecord](file)
-	if errors.Is(err, fs.ErrNotExist) {
+// removeFilter removes f; one that is gone, by itself or with its device, is no
+// error.
+func (c *clsact) removeFilter(ifindex int, f rtnl.Filter) error {
+	err := c.conn.Filter().Delete(&tc.Object{
+		Msg: tc.Msg{
+			Family:  unix.AF_UNSPEC,
+			Ifindex: uint32(ifindex),
+			Handle:  f.Handle,
+			Parent:  f.Parent,
+			Info:    core.FilterInfo(f.Prio, unix.ETH_P_ALL),
+		},
+		Attribute: tc.Attribute{Kind: "bpf"},
+	})
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
 		return nil
-	}
-	if err != nil {
-		return err
-	}
-	self, err := netns.OpenSelf()
-	if err != nil {
-		return err
-	}
-	defer self.Close()
-	c, err := openClsact(self)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for _, r := range records {
-		if !r.Host {
-			continue
-		}
-		dev, err := deviceIn(self, r.Device)
-		if err != nil {
-			continue // the device is gone, and the qdisc with it
-		}
-		if err := c.clean(dev.Attrs().Index); err != nil {
-			return fmt.Errorf("removing filters from %s: %w", r.Device, err)
+	case errors.Is(err, unix.EINVAL): // also the answer where there is no qdisc any more
+		if again := c.readKinds(); again == nil && c.kinds[ifindex] == "" {
+			return nil
 		}
 	}
-	return os.Remove(file)
+	return fmt.Errorf("remove clsact filter %s from device %d: %w", f.Name, ifindex, err)
 }
 
-func (c *clsact) clean(ifindex int) error {
-	if has, err := c.hasQdisc(ifindex); err != nil || !has {
-		return err
+// removeQdisc removes the device's clsact qdisc unless filters are in it, whose
+// names it returns.
+func (c *clsact) removeQdisc(ifindex int) (rest []string, err error) {
+	if c.kinds[ifindex] != clsactKind {
+		return nil, nil
 	}
-	rest := 0
-	for _, d := range []hop.Direction{hop.Ingress, hop.Egress} {
-		mine, others, err := c.ours(ifindex, d)
+	for _, side := range sides {
+		fs, err := c.list.Filters(ifindex, side)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		rest += others
-		for _, f := range mine {
-			prio, _ := core.SplitHandle(f.Info)
-			if err := c.deleteFilter(ifindex, d, uint16(prio), f.Handle); err != nil {
-				return err
-			}
+		for _, f := range fs {
+			rest = append(rest, f.Name)
 		}
 	}
-	if rest > 0 {
-		return nil
+	if len(rest) > 0 {
+		return rest, nil
 	}
-	return c.deleteQdisc(ifindex)
-}
-
-// readRecords reads a file of one JSON value a line; a last line cut short by a
-// crash is left out.
-func readRecords[T any](file string) ([]T, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+	err = c.conn.Qdisc().Delete(qdiscObject(ifindex))
+	if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("remove clsact qdisc from device %d: %w", ifindex, err)
 	}
-	defer f.Close()
-	var out []T
-	for d := json.NewDecoder(f); ; {
-		var r T
-		if err := d.Decode(&r); err != nil {
-			return out, nil
-		}
-		out = append(out, r)
-	}
+	return nil, nil
 }

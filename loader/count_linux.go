@@ -3,9 +3,12 @@ package loader
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -16,54 +19,144 @@ import (
 	"github.com/nsbpf/nsbpf/internal/rcu"
 )
 
+// Attachment is a program on a hop.
+type Attachment struct {
+	Hop  hop.Hop `json:"hop"`
+	Hook Hook    `json:"hook"`
+}
+
+const attachmentsFile = "attachments.json"
+
+// Attachments returns the hops that have counters of their own, in order of hop
+// ID: those of the count programs, and those where only an XDP filter stands.
+// There are none if AttachCount was not called.
+func (l *Loader) Attachments() ([]Attachment, error) {
+	as, err := l.countAttachments()
+	if err != nil {
+		return nil, err
+	}
+	filters, err := l.Filters()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range filters {
+		counted := slices.ContainsFunc(as, func(a Attachment) bool { return a.Hop.ID == f.Hop.ID })
+		if !counted {
+			as = append(as, Attachment{Hop: f.Hop, Hook: f.Hook})
+		}
+	}
+	sortByHop(as)
+	return as, nil
+}
+
+func sortByHop(as []Attachment) {
+	slices.SortFunc(as, func(a, b Attachment) int { return cmp.Compare(a.Hop.ID, b.Hop.ID) })
+}
+
+func (l *Loader) countAttachments() ([]Attachment, error) {
+	b, err := os.ReadFile(filepath.Join(l.lab.Dir, attachmentsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var as []Attachment
+	if err := json.Unmarshal(b, &as); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", attachmentsFile, err)
+	}
+	return as, nil
+}
+
+// countHook returns the hook of the hop's count program.
+func (l *Loader) countHook(id hop.ID) (Hook, error) {
+	as, err := l.countAttachments()
+	for _, a := range as {
+		if a.Hop.ID == id {
+			return a.Hook, nil
+		}
+	}
+	return HookNone, err
+}
+
 // AttachCount puts a count program on every tc hop of the lab and, if asked, on
 // every XDP hop, and pins programs and counters so that they outlive the
 // process. It returns what hook each hop got, in order of hop ID.
 //
-// On error everything is detached again. The error wraps [ebpf.ErrNotSupported]
-// if a hook that was asked for is not to be had.
+// A lab is counted once. What a killed AttachCount left is removed first, and on
+// error everything is detached again. The error wraps [ebpf.ErrNotSupported] if
+// a hook that was asked for is not to be had.
 func (l *Loader) AttachCount(ctx context.Context, hooks Hooks) (_ []Attachment, err error) {
-	all := l.lab.Topology.Hops(true)
+	unlock, err := lock(l.lab.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if _, err := os.Stat(l.pin(bpf.MapCounts)); err == nil {
+		return nil, fmt.Errorf("lab %q is counted already", l.lab.Name)
+	}
+	defer rcu.Expedite()()
+	if _, err := os.Stat(l.dir); err == nil {
+		if err := l.clean(); err != nil {
+			return nil, err
+		}
+	}
+	if err := mountBPFFS(l.dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.clean())
+		}
+	}()
+	return l.attachCount(ctx, hooks)
+}
+
+// attachCount pins the counters last: who finds them finds all.
+func (l *Loader) attachCount(ctx context.Context, hooks Hooks) ([]Attachment, error) {
 	var tcHops, xdpHops []hop.Hop
-	for _, h := range all {
+	for _, h := range l.lab.Topology.Hops(true) {
 		if h.Layer == hop.XDP {
 			xdpHops = append(xdpHops, h)
 		} else {
 			tcHops = append(tcHops, h)
 		}
 	}
-	defer rcu.Expedite()()
-	if err := mountBPFFS(l.dir); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, Clean(l.lab.Dir))
-		}
-	}()
-	counts, err := l.makeCounts(len(all))
+	counts, err := newCounts(len(tcHops) + len(xdpHops))
 	if err != nil {
 		return nil, err
 	}
 	defer counts.Close()
-
-	as, err := l.countTC(ctx, tcHops, hooks.TC, counts)
+	tc := tcAttacher{loader: l, want: hooks.TC, prio: prioCount, what: "count"}
+	defer tc.Close()
+	as, err := l.countAt(ctx, bpf.ProgCountTC, tcHops, counts, func(p *ebpf.Program, at place) (link.Link, Hook, error) {
+		return tc.attach(p, at, link.Head())
+	})
 	if err != nil {
 		return nil, err
 	}
 	if hooks.XDP != HookNone {
-		more, err := l.countXDP(ctx, xdpHops, hooks.XDP, counts)
+		more, err := l.countAt(ctx, bpf.ProgCountXDP, xdpHops, counts, func(p *ebpf.Program, at place) (link.Link, Hook, error) {
+			ln, err := attachXDP(p, at, hooks.XDP)
+			return ln, hooks.XDP, err
+		})
 		if err != nil {
 			return nil, err
 		}
 		as = append(as, more...)
 	}
-	slices.SortFunc(as, func(a, b Attachment) int { return cmp.Compare(a.Hop.ID, b.Hop.ID) })
-	return as, l.writeFile(attachmentsFile, as)
+	sortByHop(as)
+	if err := l.writeFile(attachmentsFile, as); err != nil {
+		return nil, err
+	}
+	if err := counts.Pin(l.pin(bpf.MapCounts)); err != nil {
+		return nil, fmt.Errorf("pinning counters: %w", err)
+	}
+	return as, nil
 }
 
-// makeCounts makes and pins the counters of n hops.
-func (l *Loader) makeCounts(n int) (*ebpf.Map, error) {
+// newCounts makes the counters of n hops.
+func newCounts(n int) (*ebpf.Map, error) {
 	spec, err := bpf.CountSpec()
 	if err != nil {
 		return nil, err
@@ -74,48 +167,30 @@ func (l *Loader) makeCounts(n int) (*ebpf.Map, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making counters: %w", err)
 	}
-	if err := m.Pin(l.pin(bpf.MapCounts)); err != nil {
-		return nil, errors.Join(fmt.Errorf("pinning counters: %w", err), m.Close())
-	}
 	return m, nil
 }
 
-// loadCopies loads one copy of prog for each place.
-func loadCopies(spec *ebpf.CollectionSpec, prog string, ps *places, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
-	copies, err := bpf.Copies(spec, prog, ps.sites())
-	if err != nil {
-		return nil, err
-	}
-	for name, m := range shared {
-		copies.Maps[name].MaxEntries = m.MaxEntries()
-	}
-	return load(copies, shared)
-}
-
-func (l *Loader) countTC(ctx context.Context, hops []hop.Hop, want Hook, counts *ebpf.Map) ([]Attachment, error) {
+// countAt attaches and pins a copy of count program prog at each of hops.
+func (l *Loader) countAt(
+	ctx context.Context, prog string, hops []hop.Hop, counts *ebpf.Map,
+	attach func(*ebpf.Program, place) (link.Link, Hook, error),
+) ([]Attachment, error) {
 	ps, err := l.resolve(hops)
 	if err != nil {
 		return nil, err
 	}
 	defer ps.Close()
-	spec, err := bpf.CountSpec()
-	if err != nil {
-		return nil, err
-	}
-	coll, err := loadCopies(spec, bpf.ProgCountTC, ps, map[string]*ebpf.Map{bpf.MapCounts: counts})
+	coll, err := loadCount(prog, ps, counts)
 	if err != nil {
 		return nil, err
 	}
 	defer coll.Close()
-
-	t := tcAttacher{loader: l, want: want, prio: prioCount, handle: 1}
-	defer t.Close()
 	var as []Attachment
 	err = ps.each(func(at place) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		ln, used, err := t.attach(coll.Programs[bpf.CopyName(bpf.ProgCountTC, at.ID)], at, link.Head())
+		ln, used, err := attach(coll.Programs[bpf.CopyName(prog, at.ID)], at)
 		if err != nil {
 			return err
 		}
@@ -125,115 +200,20 @@ func (l *Loader) countTC(ctx context.Context, hops []hop.Hop, want Hook, counts 
 	return as, err
 }
 
-func (l *Loader) countXDP(ctx context.Context, hops []hop.Hop, want Hook, counts *ebpf.Map) ([]Attachment, error) {
-	ps, err := l.resolve(hops)
-	if err != nil {
-		return nil, err
-	}
-	defer ps.Close()
+func loadCount(prog string, ps *places, counts *ebpf.Map) (*ebpf.Collection, error) {
 	spec, err := bpf.CountSpec()
 	if err != nil {
 		return nil, err
 	}
-	coll, err := loadCopies(spec, bpf.ProgCountXDP, ps, map[string]*ebpf.Map{bpf.MapCounts: counts})
+	return loadCopies(spec, prog, ps, map[string]*ebpf.Map{bpf.MapCounts: counts})
+}
+
+// Counts returns the lab's counters; the caller closes them. The error wraps
+// [fs.ErrNotExist] if nothing counts in this lab.
+func (l *Loader) Counts() (*ebpf.Map, error) {
+	m, err := ebpf.LoadPinnedMap(l.pin(bpf.MapCounts), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the counters of lab %q: %w", l.lab.Name, err)
 	}
-	defer coll.Close()
-
-	var as []Attachment
-	err = ps.each(func(at place) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		ln, err := attachXDP(coll.Programs[bpf.CopyName(bpf.ProgCountXDP, at.ID)], at, want)
-		if err != nil {
-			return err
-		}
-		as = append(as, Attachment{Hop: at.Hop, Hook: want})
-		return l.pinLink(ln, countPin(at.ID))
-	})
-	return as, err
-}
-
-func countPin(id hop.ID) string { return fmt.Sprintf("count-%d", id) }
-
-// pinLink pins a link and lets go of the descriptor. A nil link is a clsact
-// filter, which the qdisc holds.
-func (l *Loader) pinLink(ln link.Link, name string) error {
-	if ln == nil {
-		return nil
-	}
-	if err := ln.Pin(l.pin(name)); err != nil {
-		return errors.Join(fmt.Errorf("pinning %s: %w", name, err), ln.Close())
-	}
-	return ln.Close()
-}
-
-// tcAttacher attaches to tc hops by tcx, and by clsact once the kernel said that
-// it has no tcx.
-type tcAttacher struct {
-	loader *Loader
-	want   Hook // HookNone: choose
-	prio   uint16
-	handle uint32
-	conns  map[*os.File]*clsact
-}
-
-// attach returns the link, nil for clsact, and the hook that was used.
-func (t *tcAttacher) attach(p *ebpf.Program, at place, anchor link.Anchor) (link.Link, Hook, error) {
-	if t.want != Clsact {
-		ln, err := attachTCX(p, at, anchor)
-		if err == nil {
-			return ln, TCX, nil
-		}
-		if t.want == TCX || !errors.Is(err, ebpf.ErrNotSupported) {
-			return nil, HookNone, err
-		}
-		t.want = Clsact
-	}
-	c, err := t.conn(at)
-	if err != nil {
-		return nil, HookNone, err
-	}
-	if err := t.loader.ensureQdisc(c, at); err != nil {
-		return nil, HookNone, err
-	}
-	if err := c.addFilter(p, at.ifindex, at.Direction, t.prio, t.handle); err != nil {
-		return nil, HookNone, fmt.Errorf("attach clsact filter to %s: %w", at.Hop, err)
-	}
-	return nil, Clsact, nil
-}
-
-// detach removes what attach put on at by clsact.
-func (t *tcAttacher) detach(at place) error {
-	c, err := t.conn(at)
-	if err != nil {
-		return err
-	}
-	return c.deleteFilter(at.ifindex, at.Direction, t.prio, t.handle)
-}
-
-func (t *tcAttacher) conn(at place) (*clsact, error) {
-	if c, ok := t.conns[at.ns]; ok {
-		return c, nil
-	}
-	c, err := openClsact(at.ns)
-	if err != nil {
-		return nil, err
-	}
-	if t.conns == nil {
-		t.conns = make(map[*os.File]*clsact)
-	}
-	t.conns[at.ns] = c
-	return c, nil
-}
-
-// Close closes the connections; attachments stay.
-func (t *tcAttacher) Close() error {
-	var errs []error
-	for _, c := range t.conns {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
+	return m, nil
 }

@@ -15,14 +15,14 @@ import (
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
-	"github.com/nsbpf/nsbpf/internal/netns"
+	"github.com/nsbpf/nsbpf/internal/rcu"
 )
 
 // Filter is a user's expression that drops packets at one hop.
 type Filter struct {
 	ID   int     `json:"id"` // from 1, not used again while the lab is up
 	Hop  hop.Hop `json:"hop"`
-	Hook Hook    `json:"hook"`
+	Hook Hook    `json:"hook"` // HookNone, if adding it was killed
 	Expr string  `json:"expr"`
 }
 
@@ -67,28 +67,25 @@ func (l *Loader) Filters() ([]Filter, error) {
 
 // AddFilter drops at f.Hop what match, the compiled f.Expr, matches. f.Hook must
 // fit the hop's layer, or be HookNone for tc. The lab must have been given
-// counters by AttachCount. The result is f with its ID and the hook that was used.
+// counters by AttachCount. The result is f with its ID and the hook that was
+// used: at an XDP hop that is counted, the count program's.
 func (l *Loader) AddFilter(f Filter, match asm.Instructions) (_ Filter, err error) {
+	unlock, err := lock(l.lab.Dir)
+	if err != nil {
+		return f, err
+	}
+	defer unlock()
 	counts, err := ebpf.LoadPinnedMap(l.pin(bpf.MapCounts), nil)
 	if err != nil {
 		return f, fmt.Errorf("opening the counters of lab %q: %w (bring it up without --no-count)", l.lab.Name, err)
 	}
 	defer counts.Close()
-	unlock, err := l.lock()
-	if err != nil {
-		return f, err
-	}
-	defer unlock()
 	book, err := l.readFilters()
+	if err == nil {
+		err = l.checkFilter(f, book)
+	}
 	if err != nil {
 		return f, err
-	}
-	if f.Hop.Layer == hop.XDP {
-		for _, o := range book.Filters {
-			if o.Hop.ID == f.Hop.ID {
-				return f, fmt.Errorf("adding a filter to %s: filter %d is there, and XDP has room for one (remove it and join the expressions with or, or use --hook tcx)", f.Hop, o.ID)
-			}
-		}
 	}
 	ps, err := l.resolve([]hop.Hop{f.Hop})
 	if err != nil {
@@ -96,30 +93,46 @@ func (l *Loader) AddFilter(f Filter, match asm.Instructions) (_ Filter, err erro
 	}
 	defer ps.Close()
 
-	f.ID = book.Last + 1
-	if err := l.writeFile(filtersFile, filterBook{f.ID, append(slices.Clone(book.Filters), f)}); err != nil {
+	hook := f.Hook
+	f.ID, f.Hook = book.Last+1, HookNone
+	with := func() filterBook { return filterBook{f.ID, append(slices.Clone(book.Filters), f)} }
+	if err := l.writeFile(filtersFile, with()); err != nil {
 		return f, err
 	}
-	if f.Hook, err = l.attachFilter(f, match, ps, counts); err != nil {
-		return f, errors.Join(err, l.unpinFilter(f.ID), l.writeFile(filtersFile, book))
+	if f.Hook, err = l.attachFilter(f, hook, match, ps, counts); err == nil {
+		err = l.writeFile(filtersFile, with())
 	}
-	return f, l.writeFile(filtersFile, filterBook{f.ID, append(slices.Clone(book.Filters), f)})
+	if err != nil {
+		return f, errors.Join(err, l.detachFilter(f), l.writeFile(filtersFile, filterBook{f.ID, book.Filters}))
+	}
+	return f, nil
 }
 
-func filterPin(id int) string   { return fmt.Sprintf("filter-%d", id) }
-func outcomesPin(id int) string { return fmt.Sprintf("filter-%d-outcomes", id) }
-
-func (l *Loader) unpinFilter(id int) error {
-	var errs []error
-	for _, name := range []string{filterPin(id), outcomesPin(id)} {
-		if err := os.Remove(l.pin(name)); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+// checkFilter returns why f cannot be added.
+func (l *Loader) checkFilter(f Filter, book filterBook) error {
+	if f.Hop.Layer == hop.XDP {
+		if f.Hook.layer() != hop.XDP {
+			return fmt.Errorf("adding a filter to %s: hook %s is none of XDP (want %s or %s)", f.Hop, f.Hook, XDPNative, XDPGeneric)
 		}
+		for _, o := range book.Filters {
+			if o.Hop.ID == f.Hop.ID {
+				return fmt.Errorf("adding a filter to %s: filter %d is there, and XDP has room for one (remove it and join the expressions with or, or use --hook tcx)", f.Hop, o.ID)
+			}
+		}
+		return nil
 	}
-	return errors.Join(errs...)
+	if f.Hook.layer() != hop.TC {
+		return fmt.Errorf("adding a filter to %s: hook %s is none of tc (want %s or %s)", f.Hop, f.Hook, TCX, Clsact)
+	}
+	counted, err := l.countHook(f.Hop.ID)
+	if f.Hook == Clsact && counted == TCX {
+		return fmt.Errorf("adding a filter to %s: it is counted by tcx, which runs before clsact, so what the filter drops would count as passed (leave out --hook, or bring the lab up with --hook clsact)", f.Hop)
+	}
+	return err
 }
 
-func (l *Loader) attachFilter(f Filter, match asm.Instructions, ps *places, counts *ebpf.Map) (used Hook, err error) {
+// attachFilter attaches and pins f by hook, and returns the hook that was used.
+func (l *Loader) attachFilter(f Filter, hook Hook, match asm.Instructions, ps *places, counts *ebpf.Map) (used Hook, err error) {
 	prog := bpf.ProgFilterTC
 	if f.Hop.Layer == hop.XDP {
 		prog = bpf.ProgFilterXDP
@@ -137,21 +150,19 @@ func (l *Loader) attachFilter(f Filter, match asm.Instructions, ps *places, coun
 	}
 	defer coll.Close()
 	if err := coll.Maps[bpf.MapOutcomes].Pin(l.pin(outcomesPin(f.ID))); err != nil {
-		return HookNone, err
+		return HookNone, fmt.Errorf("pinning the counters of filter %d: %w", f.ID, err)
 	}
 	p := coll.Programs[bpf.CopyName(prog, f.Hop.ID)]
-	if f.Hop.Layer == hop.XDP {
-		return l.attachFilterXDP(f, p, ps.all[0])
-	}
-	t := tcAttacher{loader: l, want: f.Hook, prio: prioFilter, handle: uint32(f.ID)}
-	defer t.Close()
+	tc := tcAttacher{loader: l, want: hook, prio: prioFilter, what: filterWhat(f.ID)}
+	defer tc.Close()
+	defer rcu.Expedite()()
 	err = ps.each(func(at place) error {
-		anchor, err := l.beforeCount(at)
-		if err != nil {
-			return err
+		var ln link.Link
+		if f.Hop.Layer == hop.XDP {
+			ln, used, err = l.attachFilterXDP(p, at, hook)
+		} else {
+			ln, used, err = l.attachFilterTC(&tc, p, at)
 		}
-		ln, h, err := t.attach(p, at, anchor)
-		used = h
 		if err != nil {
 			return err
 		}
@@ -160,59 +171,51 @@ func (l *Loader) attachFilter(f Filter, match asm.Instructions, ps *places, coun
 	return used, err
 }
 
-// beforeCount says where a tcx filter goes: what it drops is not counted as
-// passed, and a trace that runs sees it.
-func (l *Loader) beforeCount(at place) (link.Anchor, error) {
-	ln, err := link.LoadPinnedLink(l.pin(countPin(at.ID)), nil)
+// filterWhat names a clsact filter of ours among those of its lab.
+func filterWhat(id int) string { return fmt.Sprintf("filter/%d", id) }
+
+// attachFilterTC puts p before the count program and behind other filters and
+// traces: what it drops is not counted as passed, and a trace that runs sees it.
+func (l *Loader) attachFilterTC(tc *tcAttacher, p *ebpf.Program, at place) (link.Link, Hook, error) {
+	anchor := link.Tail()
+	count, err := link.LoadPinnedLink(l.pin(countPin(at.ID)), nil)
+	switch {
+	case err == nil:
+		defer count.Close()
+		anchor = link.BeforeLink(count)
+	case !errors.Is(err, fs.ErrNotExist): // counted by clsact
+		return nil, HookNone, err
+	}
+	return tc.attach(p, at, anchor)
+}
+
+// attachFilterXDP puts p in the place of the XDP count program, if there is one:
+// the filter counts too. There is then no link of its own.
+func (l *Loader) attachFilterXDP(p *ebpf.Program, at place, hook Hook) (link.Link, Hook, error) {
+	count, err := link.LoadPinnedLink(l.pin(countPin(at.ID)), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return link.Tail(), nil // counted by clsact
+		ln, err := attachXDP(p, at, hook)
+		return ln, hook, err
 	}
 	if err != nil {
-		return nil, err
+		return nil, HookNone, err
 	}
-	defer ln.Close()
-	inf, err := ln.Info()
+	defer count.Close()
+	used, err := l.countHook(at.ID)
 	if err != nil {
-		return nil, err
+		return nil, HookNone, err
 	}
-	return link.BeforeLinkByID(inf.ID), nil
+	if err := count.Update(p); err != nil {
+		return nil, HookNone, fmt.Errorf("replace the XDP program at %s: %w", at.Place(), err)
+	}
+	return nil, used, nil
 }
 
-// attachFilterXDP takes the place of the XDP count program, if there is one: the
-// filter counts too.
-func (l *Loader) attachFilterXDP(f Filter, p *ebpf.Program, at place) (used Hook, err error) {
-	ln, err := link.LoadPinnedLink(l.pin(countPin(f.Hop.ID)), nil)
-	if err == nil {
-		defer ln.Close()
-		return l.hookOf(f.Hop.ID), ln.Update(p)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return HookNone, err
-	}
-	err = netns.Do(at.ns, func() error {
-		ln, err := attachXDP(p, at, f.Hook)
-		if err != nil {
-			return err
-		}
-		return l.pinLink(ln, filterPin(f.ID))
-	})
-	return f.Hook, err
-}
-
-// hookOf returns the hook of the hop's count program.
-func (l *Loader) hookOf(id hop.ID) Hook {
-	as, _ := l.countAttachments()
-	for _, a := range as {
-		if a.Hop.ID == id {
-			return a.Hook
-		}
-	}
-	return HookNone
-}
-
-// RemoveFilter detaches a filter. The error is [ErrNoFilter] if there is none.
+// RemoveFilter detaches a filter, also one whose device is gone or has another
+// name by now. No packet is dropped by it any more when it returns. The error is
+// [ErrNoFilter] if there is none.
 func (l *Loader) RemoveFilter(id int) error {
-	unlock, err := l.lock()
+	unlock, err := lock(l.lab.Dir)
 	if err != nil {
 		return err
 	}
@@ -228,35 +231,30 @@ func (l *Loader) RemoveFilter(id int) error {
 	if err := l.detachFilter(book.Filters[i]); err != nil {
 		return err
 	}
-	if err := l.unpinFilter(id); err != nil {
-		return err
-	}
 	book.Filters = slices.Delete(book.Filters, i, i+1)
 	return l.writeFile(filtersFile, book)
 }
 
+// detachFilter detaches f, however far its adding got, by every hook that f may
+// stand at: a killed AddFilter left no note of it.
 func (l *Loader) detachFilter(f Filter) error {
-	_, err := os.Stat(l.pin(filterPin(f.ID)))
-	if err == nil {
-		return nil // unpinning the link detaches it
-	}
-	ps, err := l.resolve([]hop.Hop{f.Hop})
-	if err != nil {
-		return err
-	}
-	defer ps.Close()
+	defer rcu.Expedite()()
+	errs := []error{unpin(l.pin(filterPin(f.ID)))}
 	if f.Hop.Layer == hop.XDP {
-		return l.restoreCountXDP(ps)
+		errs = append(errs, l.restoreCountXDP(f.Hop))
+	} else {
+		errs = append(errs, removeFilters(l.lab.Dir, func(what string) bool { return what == filterWhat(f.ID) }))
 	}
-	t := tcAttacher{loader: l, prio: prioFilter, handle: uint32(f.ID)}
-	defer t.Close()
-	return ps.each(t.detach)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detaching filter %d from %s: %w", f.ID, f.Hop, err)
+	}
+	return unpin(l.pin(outcomesPin(f.ID)))
 }
 
-// restoreCountXDP puts the count program back in the filter's place.
-func (l *Loader) restoreCountXDP(ps *places) error {
-	at := ps.all[0]
-	ln, err := link.LoadPinnedLink(l.pin(countPin(at.ID)), nil)
+// restoreCountXDP puts the count program of h, if there is one, back in the
+// filter's place.
+func (l *Loader) restoreCountXDP(h hop.Hop) error {
+	ln, err := link.LoadPinnedLink(l.pin(countPin(h.ID)), nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -269,21 +267,22 @@ func (l *Loader) restoreCountXDP(ps *places) error {
 		return err
 	}
 	defer counts.Close()
-	spec, err := bpf.CountSpec()
-	if err != nil {
-		return err
-	}
-	coll, err := loadCopies(spec, bpf.ProgCountXDP, ps, map[string]*ebpf.Map{bpf.MapCounts: counts})
+	// Only veth ends have XDP hops.
+	coll, err := loadCount(bpf.ProgCountXDP, &places{all: []place{{Hop: h, ethernet: true}}}, counts)
 	if err != nil {
 		return err
 	}
 	defer coll.Close()
-	return ln.Update(coll.Programs[bpf.CopyName(bpf.ProgCountXDP, at.ID)])
+	return ln.Update(coll.Programs[bpf.CopyName(bpf.ProgCountXDP, h.ID)])
 }
 
-// CountFilter returns what the filter did so far.
+// CountFilter returns what the filter did so far; nothing, if it is one whose
+// adding or removing was killed.
 func (l *Loader) CountFilter(id int) (FilterCount, error) {
 	m, err := ebpf.LoadPinnedMap(l.pin(outcomesPin(id)), &ebpf.LoadPinOptions{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return FilterCount{}, nil
+	}
 	if err != nil {
 		return FilterCount{}, fmt.Errorf("opening the counters of filter %d: %w", id, err)
 	}

@@ -1,28 +1,28 @@
 package loader
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/nsbpf/nsbpf/bpf"
-	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/internal/rcu"
 	"github.com/nsbpf/nsbpf/topology"
 )
 
-// Loader attaches programs to the hops of one running lab.
+// Loader attaches programs to the hops of one running lab. Its methods may not
+// be called at the same time; other processes may have Loaders of the lab.
 type Loader struct {
-	lab *topology.Lab
-	dir string // the bpffs
+	lab     *topology.Lab
+	dir     string           // the bpffs
+	touched map[touched]bool // what is in the file; nil: not read yet
 }
 
 // Open returns a Loader for lab. Nothing is loaded or mounted by it.
@@ -31,65 +31,53 @@ func Open(lab *topology.Lab) *Loader {
 }
 
 // Clean detaches and unpins all that was attached in the lab whose directory is
-// labDir, running or half made. Nothing to clean is no error.
+// labDir, running or half made, and what belongs to processes that were killed.
+// Programs are gone when it returns. Nothing to clean is no error.
 func Clean(labDir string) error {
-	return errors.Join(cleanQdiscs(labDir), removeBPFFS(filepath.Join(labDir, bpffsDir)))
+	unlock, err := lock(labDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	defer rcu.Expedite()()
+	return clean(labDir)
 }
 
-// Attachment is a program on a hop.
-type Attachment struct {
-	Hop  hop.Hop `json:"hop"`
-	Hook Hook    `json:"hook"`
-}
-
-const attachmentsFile = "attachments.json"
-
-// Attachments returns the hops that have counters of their own, in order of hop
-// ID: those of the count programs, and those where only an XDP filter stands.
-// There are none if AttachCount was not called.
-func (l *Loader) Attachments() ([]Attachment, error) {
-	as, err := l.countAttachments()
-	if err != nil {
-		return nil, err
+// clean is [Clean] for a caller that holds the lock. Records go after what they
+// tell of, so that it can be tried again.
+func clean(labDir string) error {
+	if err := cleanClsact(labDir); err != nil {
+		return err
 	}
-	filters, err := l.Filters()
-	if err != nil {
-		return nil, err
+	if err := removeBPFFS(filepath.Join(labDir, bpffsDir)); err != nil {
+		return err
 	}
-	for _, f := range filters {
-		counted := slices.ContainsFunc(as, func(a Attachment) bool { return a.Hop.ID == f.Hop.ID })
-		if !counted {
-			as = append(as, Attachment{Hop: f.Hop, Hook: f.Hook})
+	var errs []error
+	for _, name := range []string{attachmentsFile, filtersFile} {
+		if err := os.Remove(filepath.Join(labDir, name)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
-	slices.SortFunc(as, func(a, b Attachment) int { return cmp.Compare(a.Hop.ID, b.Hop.ID) })
-	return as, nil
+	return errors.Join(errs...)
 }
 
-func (l *Loader) countAttachments() ([]Attachment, error) {
-	b, err := os.ReadFile(filepath.Join(l.lab.Dir, attachmentsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var as []Attachment
-	if err := json.Unmarshal(b, &as); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", attachmentsFile, err)
-	}
-	return as, nil
+func (l *Loader) clean() error {
+	l.touched = nil
+	return clean(l.lab.Dir)
 }
 
-// lock keeps other processes from changing the lab's attachments until the
+// lock keeps other processes from changing a lab's attachments until the
 // returned function is called.
-func (l *Loader) lock() (unlock func() error, err error) {
-	d, err := os.Open(l.lab.Dir)
+func lock(labDir string) (unlock func() error, err error) {
+	d, err := os.Open(labDir)
 	if err != nil {
 		return nil, err
 	}
 	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", labDir, err), d.Close())
 	}
 	return d.Close, nil
 }
@@ -107,17 +95,18 @@ func (l *Loader) writeFile(name string, v any) error {
 	return os.Rename(path+".new", path)
 }
 
-// Counts returns the lab's counters; the caller closes them. The error wraps
-// [fs.ErrNotExist] if nothing counts in this lab.
-func (l *Loader) Counts() (*ebpf.Map, error) {
-	m, err := ebpf.LoadPinnedMap(l.pin(bpf.MapCounts), &ebpf.LoadPinOptions{ReadOnly: true})
+// loadCopies loads one copy of prog for each place. Maps in shared are used
+// instead of new ones.
+func loadCopies(spec *ebpf.CollectionSpec, prog string, ps *places, shared map[string]*ebpf.Map) (*ebpf.Collection, error) {
+	copies, err := bpf.Copies(spec, prog, ps.sites())
 	if err != nil {
-		return nil, fmt.Errorf("opening the counters of lab %q: %w", l.lab.Name, err)
+		return nil, err
 	}
-	return m, nil
+	for name, m := range shared {
+		copies.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	return load(copies, shared)
 }
-
-func (l *Loader) pin(name string) string { return filepath.Join(l.dir, name) }
 
 // load loads spec into the kernel. An error of the verifier is its summary;
 // %+v prints the whole log.
@@ -129,7 +118,7 @@ func load(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map) (*ebpf.Collect
 	if _, berr := btf.LoadKernelSpec(); errors.Is(berr, ebpf.ErrNotSupported) || errors.Is(berr, fs.ErrNotExist) {
 		return nil, fmt.Errorf("load bpf: %w: %w", ErrNoBTF, err)
 	}
-	if errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, unix.EPERM) { // EACCES is the verifier's
 		return nil, fmt.Errorf("load bpf: %w (needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)", err)
 	}
 	return nil, fmt.Errorf("load bpf: %w", err)

@@ -47,7 +47,7 @@ func (l *Loader) resolve(hops []hop.Hop) (_ *places, err error) {
 		dev, ok := links[h.Place()]
 		if !ok {
 			if dev, err = deviceIn(ns, h.Device); err != nil {
-				return nil, fmt.Errorf("finding %s: %w", h.Place(), err)
+				return nil, fmt.Errorf("finding %s: %w (it was removed or renamed; nsbpf down, then up, makes it again)", h.Place(), err)
 			}
 			links[h.Place()] = dev
 		}

@@ -3,14 +3,14 @@ package loader
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
-	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/florianl/go-tc/core"
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
@@ -24,7 +24,8 @@ const DefaultRing = 8 << 20
 type TraceOptions struct {
 	// Match is a compiled filter expression; see [bpf.SetMatch]. Nil matches all.
 	Match asm.Instructions
-	// Hook forces TCX or Clsact; HookNone chooses.
+	// Hook forces TCX or Clsact; HookNone chooses. Clsact runs behind all of
+	// tcx, so it does not see what a tcx filter drops.
 	Hook Hook
 	// Ring is the ring's size in bytes, a power of two of at least a page; 0 is
 	// [DefaultRing].
@@ -38,43 +39,42 @@ type Trace struct {
 	Ledgers *ebpf.Map // by hop: bpf.Ledger, per CPU
 	Hops    []hop.Hop // where it stands
 
-	coll     *ebpf.Collection
-	links    []link.Link
-	places   *places
-	attacher tcAttacher
-	clsact   []place // filters to remove
+	labDir string
+	coll   *ebpf.Collection
+	links  []link.Link
+	clsact bool // it stands at clsact filters, too
 }
 
 // Trace attaches trace programs before all others, so that they see what a
-// filter is going to drop.
+// filter is going to drop. Programs of traces that were killed are removed.
 //
 // The error wraps [ErrNoBTF] on a kernel that does not describe its types.
 func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err error) {
-	hops := l.lab.Topology.Hops(false)
-	ps, err := l.resolve(hops)
+	unlock, err := lock(l.lab.Dir)
 	if err != nil {
 		return nil, err
 	}
-	t := &Trace{Hops: hops, places: ps, attacher: tcAttacher{
-		loader: l, want: opts.Hook, prio: prioTrace, handle: uint32(os.Getpid()),
-	}}
+	defer unlock()
+	t := &Trace{Hops: l.lab.Topology.Hops(false), labDir: l.lab.Dir}
+	ps, err := l.resolve(t.Hops)
+	if err != nil {
+		return nil, err
+	}
+	defer ps.Close()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.Close())
 		}
 	}()
+	if err := removeFilters(l.lab.Dir, isDeadTrace); err != nil {
+		return nil, err
+	}
 	if t.coll, err = loadTrace(ps, opts); err != nil {
 		return nil, err
 	}
 	t.Ring, t.Ledgers = t.coll.Maps[bpf.MapRing], t.coll.Maps[bpf.MapLedgers]
-
 	defer rcu.Expedite()()
-	err = ps.each(func(at place) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return t.attach(at)
-	})
+	err = t.attach(ctx, ps, tcAttacher{loader: l, want: opts.Hook, prio: prioTrace, what: traceWhat(os.Getpid())})
 	if err != nil {
 		return nil, err
 	}
@@ -103,42 +103,39 @@ func loadTrace(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
 	return loadCopies(spec, bpf.ProgTraceTC, ps, nil)
 }
 
-func (t *Trace) attach(at place) error {
-	ln, used, err := t.attacher.attach(t.coll.Programs[bpf.CopyName(bpf.ProgTraceTC, at.ID)], at, link.Head())
-	if err != nil {
-		return err
-	}
-	if used == TCX {
-		t.links = append(t.links, ln)
-		return nil
-	}
-	t.clsact = append(t.clsact, at)
-	c, err := t.attacher.conn(at)
-	if err != nil {
-		return err
-	}
-	return c.sweepTraces(at)
-}
-
-// sweepTraces removes trace filters whose process died without doing so. A
-// filter's handle is the process's pid.
-func (c *clsact) sweepTraces(at place) error {
-	mine, _, err := c.ours(at.ifindex, at.Direction)
-	if err != nil {
-		return err
-	}
-	for _, f := range mine {
-		if prio, _ := core.SplitHandle(f.Info); prio != prioTrace || f.Handle == 0 {
-			continue
-		}
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d", f.Handle)); err == nil {
-			continue
-		}
-		if err := c.deleteFilter(at.ifindex, at.Direction, prioTrace, f.Handle); err != nil {
+func (t *Trace) attach(ctx context.Context, ps *places, tc tcAttacher) error {
+	defer tc.Close()
+	return ps.each(func(at place) error {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
+		ln, used, err := tc.attach(t.coll.Programs[bpf.CopyName(bpf.ProgTraceTC, at.ID)], at, link.Head())
+		if err != nil {
+			return err
+		}
+		if used == Clsact {
+			t.clsact = true
+		} else {
+			t.links = append(t.links, ln)
+		}
+		return nil
+	})
+}
+
+const traceWord = "trace/"
+
+// traceWhat names the clsact filters of a process's trace among those of its lab.
+func traceWhat(pid int) string { return traceWord + strconv.Itoa(pid) }
+
+// isDeadTrace reports whether a clsact filter is of a trace whose process died
+// without removing it.
+func isDeadTrace(what string) bool {
+	pid, ok := strings.CutPrefix(what, traceWord)
+	if !ok {
+		return false
 	}
-	return nil
+	_, err := os.Stat("/proc/" + pid)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Detach stops the programs; ring and ledgers can still be read.
@@ -148,19 +145,21 @@ func (t *Trace) Detach() error {
 	for _, ln := range t.links {
 		errs = append(errs, ln.Close())
 	}
-	for _, at := range slices.Backward(t.clsact) {
-		errs = append(errs, t.attacher.detach(at))
+	t.links = nil
+	if t.clsact {
+		own := traceWhat(os.Getpid())
+		errs = append(errs, removeFilters(t.labDir, func(what string) bool { return what == own }))
+		t.clsact = false
 	}
-	t.links, t.clsact = nil, nil
 	return errors.Join(errs...)
 }
 
 // Close detaches the programs and frees all.
 func (t *Trace) Close() error {
-	err := errors.Join(t.Detach(), t.attacher.Close(), t.places.Close())
+	err := t.Detach()
 	if t.coll != nil {
 		t.coll.Close()
+		t.coll = nil
 	}
-	t.attacher.conns, t.places = nil, &places{}
 	return err
 }

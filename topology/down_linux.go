@@ -33,17 +33,25 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("lab %q is down, but still in its namespaces: %s (end them to free the rest)", e.Lab, strings.Join(names, ", "))
 }
 
+// DownOptions changes what [Down] does. The zero value is what is usual.
+type DownOptions struct {
+	// Detach is called with the lab's directory once nothing speaks against
+	// taking the lab down, and before anything of it is undone. Its error ends
+	// Down.
+	Detach func(dir string) error
+}
+
 // Down undoes the lab of that name, whether it is up or its up died, and leaves
 // the host as it was before it. Only what the lab's journal lists and what
 // carries the lab's mark is removed.
 //
 // The error wraps [ErrNotUp] if there is no such lab. It is a [*HeldError] if
 // all is undone, but processes keep a namespace alive.
-func Down(ctx context.Context, name string) (err error) {
+func Down(ctx context.Context, name string, o DownOptions) (err error) {
 	if _, err := os.Stat(runDir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("lab %q %w", name, ErrNotUp)
 	}
-	if err := capable("take down", name); err != nil {
+	if err := Capable("take down", name); err != nil {
 		return err
 	}
 	l, err := lock(ctx)
@@ -54,19 +62,13 @@ func Down(ctx context.Context, name string) (err error) {
 	if _, err := Open(name); errors.Is(err, ErrNotUp) {
 		return err
 	}
-	if err := down(name); err != nil {
+	if err := down(name, o); err != nil {
 		return fmt.Errorf("take down lab %q: %w", name, err)
 	}
 	return nil
 }
 
-func down(name string) error {
-	bpf := filepath.Join(labDir(name), "bpf")
-	if mounted, err := netns.MountPoint(bpf); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	} else if mounted {
-		return fmt.Errorf("%s is still mounted (its programs must be detached first)", bpf)
-	}
+func down(name string, o DownOptions) error {
 	r, plan, err := readJournal(name)
 	if err != nil && !errors.Is(err, errNoRecord) {
 		return err
@@ -81,11 +83,27 @@ func down(name string) error {
 			return err
 		}
 		if !k.gone {
-			return fmt.Errorf("its host is another network namespace, net:[%d] (run nsbpf down in there)", r.Host)
+			return elsewhere(r.Host)
 		}
 		k.host = r.Host
 	}
+	if o.Detach != nil {
+		if err := o.Detach(labDir(name)); err != nil {
+			return err
+		}
+	}
+	bpf := filepath.Join(labDir(name), "bpf")
+	if mounted, err := netns.MountPoint(bpf); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	} else if mounted {
+		return fmt.Errorf("%s is still mounted (its programs must be detached first)", bpf)
+	}
 	return k.destroy(plan)
+}
+
+// elsewhere is the error of a caller that is not in the lab's host namespace.
+func elsewhere(host uint64) error {
+	return fmt.Errorf("its host is another network namespace, net:[%d] (run nsbpf in there)", host)
 }
 
 // netnsGone reports whether no process lives in the namespace.

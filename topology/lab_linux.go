@@ -166,14 +166,25 @@ func labNames() ([]string, error) {
 }
 
 // Netns opens the namespace of a node. That of a host that was not made is the
-// caller's own.
+// caller's own, and an error if the lab was brought up in another.
 func (l *Lab) Netns(node string) (*os.File, error) {
 	n := l.Topology.Node(node)
 	if n == nil && node != HostNode {
 		return nil, fmt.Errorf("lab %q has no node %q", l.Name, node)
 	}
-	if n == nil || n.Netns == "" {
-		return netns.OpenSelf()
+	if n != nil && n.Netns != "" {
+		return netns.Open(n.Netns)
 	}
-	return netns.Open(n.Netns)
+	self, err := netns.OpenSelf()
+	if err != nil {
+		return nil, err
+	}
+	id, err := netns.ID(self)
+	if err == nil && l.host != 0 && id != l.host {
+		err = fmt.Errorf("lab %q: %w", l.Name, elsewhere(l.host))
+	}
+	if err != nil {
+		return nil, errors.Join(err, self.Close())
+	}
+	return self, nil
 }

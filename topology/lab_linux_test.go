@@ -30,7 +30,7 @@ func up(tb testing.TB, t *Topology) *Lab {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := Down(context.Background(), t.Name); err != nil && !errors.Is(err, ErrNotUp) {
+		if err := Down(context.Background(), t.Name, DownOptions{}); err != nil && !errors.Is(err, ErrNotUp) {
 			tb.Error(err)
 		}
 	})
@@ -39,7 +39,7 @@ func up(tb testing.TB, t *Topology) *Lab {
 
 func takeDown(tb testing.TB, name string) {
 	tb.Helper()
-	if err := Down(context.Background(), name); err != nil {
+	if err := Down(context.Background(), name, DownOptions{}); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -214,7 +214,7 @@ func TestNetns(t *testing.T) {
 func TestIdempotent(t *testing.T) {
 	testenv.Root(t)
 	before := testenv.Snapshot(t)
-	if err := Down(context.Background(), "pair"); !errors.Is(err, ErrNotUp) {
+	if err := Down(context.Background(), "pair", DownOptions{}); !errors.Is(err, ErrNotUp) {
 		t.Errorf("down of nothing: %v", err)
 	}
 	unchanged(t, before)

@@ -178,7 +178,7 @@ func TestHeld(t *testing.T) {
 	if _, err := out.Read(make([]byte, 1)); err != nil { // it is inside now
 		t.Fatal(err)
 	}
-	err = Down(context.Background(), "pair")
+	err = Down(context.Background(), "pair", DownOptions{})
 	var held *HeldError
 	if !errors.As(err, &held) || len(held.Processes) != 1 || held.Processes[0].PID != left.Process.Pid {
 		t.Errorf("error %v", err)
@@ -199,7 +199,7 @@ func TestMountedBPF(t *testing.T) {
 	if err := unix.Mount("bpf", bpf, "bpf", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	err := Down(context.Background(), "pair")
+	err := Down(context.Background(), "pair", DownOptions{})
 	if err == nil || !strings.Contains(err.Error(), "still mounted") {
 		t.Errorf("error %v", err)
 	}
@@ -238,7 +238,7 @@ func TestOtherHost(t *testing.T) {
 	}
 	defer elsewhere.Close()
 	_ = netns.Do(elsewhere, func() error {
-		err := Down(context.Background(), "nat")
+		err := Down(context.Background(), "nat", DownOptions{})
 		if err == nil || !strings.Contains(err.Error(), "another network namespace") {
 			t.Errorf("error %v", err)
 		}

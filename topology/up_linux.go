@@ -39,7 +39,7 @@ func (o UpOptions) at(point string) {
 // with an error that wraps [ErrUp]; remains of one give an error that wraps
 // [ErrBroken]. Up needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
 func Up(ctx context.Context, t *Topology, o UpOptions) (lab *Lab, err error) {
-	if err := capable("bring up", t.Name); err != nil {
+	if err := Capable("bring up", t.Name); err != nil {
 		return nil, err
 	}
 	l, err := lock(ctx)
@@ -123,8 +123,9 @@ func (k *kernel) up(ctx context.Context, r *record, p Plan, o UpOptions) error {
 	return writeFile(filepath.Join(labDir(r.Name), "lab.json"), r)
 }
 
-// capable returns an error that names the capabilities that are missing.
-func capable(doing, lab string) error {
+// Capable returns an error that names the capabilities that are missing to work
+// on a lab, or nil. It wraps [fs.ErrPermission]; doing is what it starts with.
+func Capable(doing, lab string) error {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	if err := unix.Capget(&head, &caps[0]); err != nil {

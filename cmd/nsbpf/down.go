@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,17 +80,6 @@ func labsToTakeDown(e *env, args []string, all bool) ([]string, error) {
 // takeDown detaches the lab's programs and removes its network. The error wraps
 // [topology.ErrNotUp] if there is no such lab.
 func takeDown(ctx context.Context, name string) error {
-	lab, err := topology.Open(name)
-	if err != nil {
-		return err
-	}
-	// Before half of it is done.
-	if err := topology.Capable("take down", name); err != nil {
-		return err
-	}
 	defer rcu.Expedite()()
-	if err := loader.Clean(lab.Dir); err != nil {
-		return fmt.Errorf("detaching from lab %q: %w", name, err)
-	}
-	return topology.Down(ctx, name)
+	return topology.Down(ctx, name, topology.DownOptions{Detach: loader.Clean})
 }

@@ -109,6 +109,9 @@ func readStats(lab *topology.Lab) (*report.Stats, error) {
 	}
 	counts, err := l.Counts()
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, gone := openLab(lab.Name); gone != nil {
+			return nil, gone
+		}
 		return nil, fmt.Errorf("nothing is counted in lab %q (it was brought up with --no-count, or its up was killed)", lab.Name)
 	}
 	if err != nil {

@@ -1,0 +1,76 @@
+package loader
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// slowly keeps [rcu.Expedite] from turning the machine's knob: a record that
+// cannot be locked, because it is a directory, stands in its way.
+func slowly(b *testing.B) {
+	const record = "/run/nsbpf.rcu_expedited"
+	if err := os.Mkdir(record, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.Remove(record) })
+}
+
+// eachWay runs fn for labs and hooks, with grace periods short and long.
+func eachWay(b *testing.B, fn func(b *testing.B, lab string, hook Hook)) {
+	for _, lab := range []string{"pair", "nat-wan"} {
+		for _, hook := range []Hook{TCX, Clsact} {
+			for _, expedite := range []bool{true, false} {
+				b.Run(fmt.Sprintf("lab=%s/hook=%s/expedite=%t", strings.TrimSuffix(lab, "-wan"), hook, expedite), func(b *testing.B) {
+					if !expedite {
+						slowly(b)
+					}
+					fn(b, lab, hook)
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkAttachCount reports the time of AttachCount, and that of Clean beside it.
+func BenchmarkAttachCount(b *testing.B) {
+	eachWay(b, func(b *testing.B, name string, hook Hook) {
+		lab := up(b, preset(b, name))
+		var cleaning time.Duration
+		for b.Loop() {
+			attachCount(b, lab, Hooks{TC: hook})
+			b.StopTimer()
+			start := time.Now()
+			detachAll(b, lab)
+			cleaning += time.Since(start)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(cleaning.Nanoseconds())/float64(b.N), "clean-ns/op")
+	})
+}
+
+// BenchmarkTraceAttach reports the time of Trace in a lab that is counted, and
+// that of Close beside it.
+func BenchmarkTraceAttach(b *testing.B) {
+	eachWay(b, func(b *testing.B, name string, hook Hook) {
+		lab := up(b, preset(b, name))
+		attachCount(b, lab, Hooks{TC: hook})
+		var closing time.Duration
+		for b.Loop() {
+			tr, err := Open(lab).Trace(ctx, TraceOptions{Hook: hook, Ring: 4096})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			start := time.Now()
+			if err := tr.Close(); err != nil {
+				b.Fatal(err)
+			}
+			closing += time.Since(start)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(closing.Nanoseconds())/float64(b.N), "close-ns/op")
+	})
+}
