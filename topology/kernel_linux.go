@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/nsbpf/nsbpf/internal/netns"
 	"github.com/nsbpf/nsbpf/internal/rtnl"
@@ -276,9 +277,17 @@ func where(space string) string {
 	return " in " + space
 }
 
-// apply does the steps in order, each noted in the journal first.
-func (k *kernel) apply(ctx context.Context, j *journal, p Plan, o UpOptions) error {
+// apply does the steps in order, each noted in the journal first. It calls
+// attach before the first device comes up.
+func (k *kernel) apply(ctx context.Context, j *journal, p Plan, o UpOptions, attach func() error) error {
+	firstUp := slices.IndexFunc(p, func(s Step) bool { _, ok := s.(SetUp); return ok })
 	for i, s := range p {
+		if i == firstUp {
+			if err := attach(); err != nil {
+				return err
+			}
+			o.at("attached")
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

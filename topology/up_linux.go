@@ -19,6 +19,12 @@ import (
 type UpOptions struct {
 	// Progress, if set, is called before each step, counted from 1.
 	Progress func(step, of int, s Step)
+	// Attach, if set, is called when every device exists and before one is up,
+	// so that what it attaches sees the first packet of every device. Its error
+	// ends Up. Of the Lab only names, Topology and Dir are of use to it.
+	Attach func(ctx context.Context, l *Lab) error
+	// Detach undoes Attach if Up fails after it; see [DownOptions].
+	Detach func(dir string) error
 
 	// probe is called at each point where a crash leaves something else behind.
 	probe func(point string)
@@ -62,12 +68,22 @@ func Up(ctx context.Context, t *Topology, o UpOptions) (lab *Lab, err error) {
 	r := &record{Schema: recordSchema, Name: t.Name, Created: time.Now().UnixNano(), Host: k.host, Topology: t}
 	if err := k.up(ctx, r, plan, o); err != nil {
 		err = fmt.Errorf("bring up lab %q: %w", t.Name, err)
-		if undone := k.destroy(k.begun); undone != nil {
+		if undone := k.unwind(o); undone != nil {
 			err = errors.Join(err, fmt.Errorf("undo what was done: %w", undone))
 		}
 		return nil, err
 	}
 	return r.lab(StateUp), nil
+}
+
+// unwind undoes what up did.
+func (k *kernel) unwind(o UpOptions) error {
+	if o.Detach != nil {
+		if err := o.Detach(labDir(k.lab)); err != nil {
+			return err
+		}
+	}
+	return k.destroy(k.begun)
 }
 
 // openExisting returns the lab of that name with [ErrUp] or [ErrBroken], or
@@ -113,7 +129,13 @@ func (k *kernel) up(ctx context.Context, r *record, p Plan, o UpOptions) error {
 			return err
 		}
 	}
-	if err := k.apply(ctx, j, p, o); err != nil {
+	attach := func() error {
+		if o.Attach == nil {
+			return nil
+		}
+		return o.Attach(ctx, r.lab(StateBusy))
+	}
+	if err := k.apply(ctx, j, p, o, attach); err != nil {
 		return err
 	}
 	if err := k.ready(ctx, p); err != nil {

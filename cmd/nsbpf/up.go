@@ -151,19 +151,21 @@ func (f *upFlags) topology(arg string) (*topology.Topology, error) {
 // is left as it is, and was not made.
 func bringUp(ctx context.Context, e *env, t *topology.Topology, f *upFlags, hooks loader.Hooks) (lab *topology.Lab, made bool, err error) {
 	start := time.Now()
-	lab, err = topology.Up(ctx, t, topology.UpOptions{})
+	var as []loader.Attachment
+	opts := topology.UpOptions{Detach: loader.Clean}
+	if !f.noCount {
+		opts.Attach = func(ctx context.Context, l *topology.Lab) (err error) {
+			as, err = loader.Open(l).AttachCount(ctx, hooks)
+			return err
+		}
+	}
+	lab, err = topology.Up(ctx, t, opts)
 	if errors.Is(err, topology.ErrUp) {
 		lab, err = alreadyUp(e, t, f)
 		return lab, false, err
 	}
 	if err != nil {
 		return nil, false, err
-	}
-	var as []loader.Attachment
-	if !f.noCount {
-		if as, err = loader.Open(lab).AttachCount(ctx, hooks); err != nil {
-			return nil, false, errors.Join(err, takeDown(context.WithoutCancel(ctx), lab.Name))
-		}
 	}
 	took := time.Since(start)
 	advise(e, t, hooks)
