@@ -116,7 +116,7 @@ func load(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map) (*ebpf.Collect
 		return c, nil
 	}
 	if _, berr := btf.LoadKernelSpec(); errors.Is(berr, ebpf.ErrNotSupported) || errors.Is(berr, fs.ErrNotExist) {
-		return nil, fmt.Errorf("load bpf: %w: %w", ErrNoBTF, err)
+		return nil, fmt.Errorf("load bpf: %w", ErrNoBTF)
 	}
 	if errors.Is(err, unix.EPERM) { // EACCES is the verifier's
 		return nil, fmt.Errorf("load bpf: %w (needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN)", err)

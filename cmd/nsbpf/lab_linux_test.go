@@ -221,7 +221,7 @@ func TestKilledTrace(t *testing.T) {
 		args  []string
 	}{
 		{"tcx", func(testing.TB) {}, []string{"nat", "--wan"}},
-		{"clsact on an uplink", uplink, []string{"nat", "--hook=clsact"}},
+		{"clsact on an uplink", testenv.Uplink, []string{"nat", "--hook=clsact"}},
 		{"tcx on a foreign clsact", foreignClsact, []string{"nat"}},
 		{"clsact on a foreign clsact", foreignClsact, []string{"nat", "--hook=clsact"}},
 	} {
@@ -244,7 +244,7 @@ func TestKilledTrace(t *testing.T) {
 
 // foreignClsact makes an uplink that somebody else watches.
 func foreignClsact(t testing.TB) {
-	uplink(t)
+	testenv.Uplink(t)
 	testenv.Run(t, "tc", "qdisc", "add", "dev", "eth0", "clsact")
 	for _, direction := range []string{"ingress", "egress"} {
 		testenv.Run(t, "tc", "filter", "add", "dev", "eth0", direction, "prio", "77", "bpf", "bytecode", "1,6 0 0 0")

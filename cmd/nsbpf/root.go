@@ -102,7 +102,7 @@ func excerpt(err error) string {
 	}
 	var inExpr *filter.Error
 	if errors.As(err, &inExpr) {
-		return strings.TrimSuffix(inExpr.Caret(), "\n") + "\n"
+		return inExpr.Excerpt()
 	}
 	return ""
 }

@@ -44,9 +44,17 @@ func Uplink(t testing.TB) {
 	ip("link", "set", "eth0", "up")
 	ip("route", "add", "default", "via", "192.0.2.1")
 	ip("-6", "route", "add", "default", "via", "2001:db8::1")
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(Run(t, "ip", "link", "show", "eth0"), "state UP"); {
+	// The kernel goes on for a while after the commands: it adds routes.
+	for deadline := time.Now().Add(10 * time.Second); !uplinkSettled(t); {
 		if time.Now().After(deadline) {
 			t.Fatal("eth0 does not come up")
 		}
 	}
+}
+
+func uplinkSettled(t testing.TB) bool {
+	t.Helper()
+	return strings.Contains(Run(t, "ip", "link", "show", "eth0"), "state UP") &&
+		strings.Contains(Run(t, "ip", "-6", "route", "show", "table", "local"), "local 2001:db8::2") &&
+		strings.Contains(Run(t, "ip", "-6", "route", "show", "table", "local"), "multicast ff00::/8 dev eth0")
 }

@@ -18,17 +18,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("filter %q: column %d: %s", e.Expr, e.column()+1, e.cause())
 }
 
-// Caret returns two lines: the expression, and below the place that is wrong a
-// caret with the cause.
-func (e *Error) Caret() string {
-	const head = "filter: "
+// Excerpt returns two lines, each with its newline: the expression, and a caret
+// below the place that is wrong.
+func (e *Error) Excerpt() string {
 	line := strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '
 		}
 		return r
 	}, e.Expr)
-	return head + line + "\n" + strings.Repeat(" ", len(head)+e.column()) + "^ " + e.cause()
+	return "  " + line + "\n  " + strings.Repeat(" ", e.column()) + "^\n"
 }
 
 func (e *Error) cause() string {

@@ -172,8 +172,9 @@ func TestParseErrors(t *testing.T) {
 			t.Errorf("Parse(%q): error %v, want an *Error", tt.expr, err)
 			continue
 		}
-		want := "filter: " + tt.expr + "\n        " + tt.caret
-		if diff := cmp.Diff(want, got.Caret()); diff != "" {
+		at, cause, _ := strings.Cut(tt.caret, "^ ")
+		want := "  " + tt.expr + "\n  " + at + "^\n" + cause
+		if diff := cmp.Diff(want, got.Excerpt()+got.cause()); diff != "" {
 			t.Errorf("Parse(%q) (-want +got):\n%s", tt.expr, diff)
 		}
 	}
@@ -186,8 +187,8 @@ func TestErrorOneLine(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
 	var e *Error
-	if errors.As(err, &e) && strings.Count(e.Caret(), "\n") != 1 {
-		t.Errorf("more than two lines:\n%s", e.Caret())
+	if errors.As(err, &e) && strings.Count(e.Excerpt(), "\n") != 2 {
+		t.Errorf("more than two lines:\n%s", e.Excerpt())
 	}
 }
 
@@ -225,7 +226,7 @@ func FuzzParse(f *testing.F) {
 		e, err := Parse(expr)
 		if err != nil {
 			var at *Error
-			if !errors.As(err, &at) || at.Pos < 0 || at.Pos > len(at.Expr) || strings.Contains(at.Error(), "\n") || strings.Count(at.Caret(), "\n") != 1 {
+			if !errors.As(err, &at) || at.Pos < 0 || at.Pos > len(at.Expr) || strings.Contains(at.Error(), "\n") || strings.Count(at.Excerpt(), "\n") != 2 {
 				t.Fatalf("%#v", err)
 			}
 			return
