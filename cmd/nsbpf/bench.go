@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/spf13/cobra"
 
 	"github.com/nsbpf/nsbpf/bench"
@@ -35,8 +36,9 @@ func newOverheadCmd(e *env) *cobra.Command {
 		Use:   "overhead",
 		Short: "Measure what nsbpf itself costs on this machine",
 		Long: `Measure what nsbpf itself costs: the throughput from left to right of a bridge,
-with nothing attached, with every hop counted, with every packet traced at every
-hop, and with tcpdump on the same four veth ends where it is installed.
+with nothing attached, with an empty program at each veth end (the floor that the
+kernel sets), with every hop counted, with every packet traced at every hop, and
+with tcpdump on the same four veth ends where it is installed.
 
 All are measured in turn, round by round, in a lab of its own that touches
 nothing of the host. Trust the ratios; absolute rates are those of this machine
@@ -74,16 +76,14 @@ func runOverhead(ctx context.Context, e *env, plan bench.Plan, asJSON bool) (err
 	}
 	defer right.Close()
 
-	variants := []bench.Variant{nothing(), counted(lab), traced(lab)}
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		e.warn("tcpdump is not installed, so it is not compared with")
-	} else {
-		devices, done, err := vethEnds(lab)
-		if err != nil {
-			return err
-		}
-		defer done()
-		variants = append(variants, bench.Tcpdump(devices))
+	devices, done, err := vethEnds(lab)
+	if err != nil {
+		return err
+	}
+	defer done()
+	variants, err := overheadVariants(ctx, e, lab, devices)
+	if err != nil {
+		return err
 	}
 	if e.progress {
 		plan.Progress = func(done, of int, what string) {
@@ -109,6 +109,30 @@ func runOverhead(ctx context.Context, e *env, plan bench.Plan, asJSON bool) (err
 	}
 	printOverhead(e, bench.Summarise(series))
 	return nil
+}
+
+// overheadVariants leaves out what cannot be had here, and says so.
+func overheadVariants(ctx context.Context, e *env, lab *topology.Lab, devices []bench.Device) ([]bench.Variant, error) {
+	variants := []bench.Variant{nothing()}
+	floor := bench.Floor(devices)
+	leave, err := floor.Enter(ctx)
+	switch {
+	case err == nil:
+		if err := leave(); err != nil {
+			return nil, err
+		}
+		variants = append(variants, floor)
+	case errors.Is(err, ebpf.ErrNotSupported):
+		e.warn("this kernel has no tcx, so an empty program is not compared with")
+	default:
+		return nil, err
+	}
+	variants = append(variants, counted(lab), traced(lab))
+	if _, err := exec.LookPath("tcpdump"); err != nil {
+		e.warn("tcpdump is not installed, so it is not compared with")
+		return variants, nil
+	}
+	return append(variants, bench.Tcpdump(devices)), nil
 }
 
 // benchLab brings up a bridge that touches nothing of the host, uncounted.

@@ -283,8 +283,8 @@ func TestBenchOverhead(t *testing.T) {
 		}
 	}
 	want := []string{
-		"tcp nothing", "tcp count", "tcp trace", "tcp tcpdump",
-		"udp64 nothing", "udp64 count", "udp64 trace", "udp64 tcpdump",
+		"tcp nothing", "tcp floor", "tcp count", "tcp trace", "tcp tcpdump",
+		"udp64 nothing", "udp64 floor", "udp64 count", "udp64 trace", "udp64 tcpdump",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || doc.Schema != "nsbpf.overhead/1" {
 		t.Errorf("schema %q, summaries (-want +got):\n%s", doc.Schema, diff)
