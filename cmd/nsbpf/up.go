@@ -62,6 +62,11 @@ path until Ctrl-C.`,
 			if len(args) == 1 {
 				arg = args[0]
 			}
+			for _, flag := range []string{"rm", "count", "for", "identity", "strict", "quiet", "ring"} {
+				if c.Flags().Changed(flag) && !f.trace.set {
+					return usagef("--%s needs --trace", flag)
+				}
+			}
 			return runUp(c.Context(), e, arg, &f)
 		},
 	}
@@ -93,9 +98,6 @@ func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
 	if f.dryRun {
 		fmt.Fprint(e.stdout, t.Plan().Script())
 		return nil
-	}
-	if f.rm && !f.trace.set {
-		return usagef("--rm needs --trace (without it the lab would be gone at once)")
 	}
 	traced, err := f.watch.options(f.trace.expr, f.json, hooks.TC)
 	if err != nil {
