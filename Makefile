@@ -8,10 +8,10 @@ TOOLS   := ip nft tc ping tcpdump tshark iperf3 ethtool bpftool sysctl
 PACKAGES := iproute2 nftables iputils-ping tcpdump tshark iperf3 ethtool bpftool procps
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: help build install generate deps demo test test-root lint bench clean
+.PHONY: help build install generate deps demo test test-root test-kernels lint bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary ./nsbpf
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BINARY) ./cmd/nsbpf
@@ -40,6 +40,9 @@ test: deps ## run the tests; those of the kernel too where it runs as root
 
 test-root: deps ## the same as root, where a skipped test is a failure
 	$(SUDO) env "PATH=$$PATH" NSBPF_TEST_ROOT=1 $(GO) test -p 1 ./...
+
+test-kernels: ## run nsbpf and its tests on Debian's 6.1 and 6.12, in QEMU (KERNELS=6.1: one)
+	GO='$(GO)' ./internal/testenv/kernels/run.sh $(KERNELS)
 
 lint: ## gofmt, vet, staticcheck, tidy
 	@bad=$$(gofmt -l .); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad" >&2; exit 1; }

@@ -100,8 +100,8 @@ struct tuple {
  */
 struct sighting {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
-	__u64 skb;     /* address; 0 where the kernel does not tell */
-	__u64 head;    /* address of the buffer; 0 likewise */
+	__u64 skb;     /* address */
+	__u64 head;    /* address of the buffer */
 	__u32 payload_hash; /* of up to 32 bytes behind the UDP or ICMP header; else 0 */
 	__u16 hop;
 	__u16 gso_size;

@@ -85,8 +85,8 @@ type Tuple struct {
 type Sighting struct {
 	_           structs.HostLayout
 	TimeNS      uint64 // CLOCK_MONOTONIC
-	Skb         uint64 // address; 0 where the kernel does not tell (before 6.2)
-	Head        uint64 // address of the buffer; 0 likewise
+	Skb         uint64 // address
+	Head        uint64 // address of the buffer
 	PayloadHash uint32 // of up to 32 bytes behind the UDP or ICMP header; else 0
 	Hop         uint16
 	GSOSize     uint16

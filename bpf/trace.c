@@ -57,12 +57,35 @@ static __always_inline void read_conntrack(struct tuple *t, unsigned long nfct)
 	t->dport = bpf_ntohs(BPF_CORE_READ(orig, dst.u.all));
 }
 
-/* conntrack's entry of the packet, or 0. */
-static __always_inline unsigned long connection(const struct sk_buff *skb)
+/* What the kernel knows of a packet, beside its bytes. */
+struct identity {
+	__u64 skb;
+	__u64 head;
+	unsigned long nfct; /* conntrack's entry, or 0 */
+};
+
+/*
+ * The context of a tc program is the skb itself. From 6.2 on there is a cast
+ * that makes it one for the verifier, so that it is read by plain loads.
+ */
+static __always_inline struct identity identify(struct __sk_buff *ctx)
 {
-	if (!bpf_core_field_exists(skb->_nfct) || !bpf_core_field_exists(struct nf_conn, status))
-		return 0;
-	return skb->_nfct & CT_PTR_MASK;
+	const struct sk_buff *skb = (void *)ctx;
+	bool conntrack = bpf_core_field_exists(skb->_nfct) && bpf_core_field_exists(struct nf_conn, status);
+	struct identity id = { .skb = (__u64)skb };
+
+	if (bpf_cast_to_kern_ctx) {
+		skb = bpf_cast_to_kern_ctx(ctx);
+		id.head = (__u64)skb->head;
+		if (conntrack)
+			id.nfct = skb->_nfct;
+	} else {
+		id.head = (__u64)BPF_CORE_READ(skb, head);
+		if (conntrack)
+			id.nfct = BPF_CORE_READ(skb, _nfct);
+	}
+	id.nfct &= CT_PTR_MASK;
+	return id;
 }
 
 #define HASHED 32
@@ -105,11 +128,11 @@ static __always_inline __u64 wake_flag(__u64 now)
 }
 
 static __always_inline void fill(struct sighting *s, struct __sk_buff *ctx, const struct packet *p,
-				 const struct sk_buff *skb)
+				 const struct identity *id)
 {
 	s->time_ns = bpf_ktime_get_ns();
-	s->skb = (__u64)skb;
-	s->head = skb ? (__u64)skb->head : 0;
+	s->skb = id->skb;
+	s->head = id->head;
 	s->payload_hash = hash_payload(ctx, p);
 	s->hop = hop_id;
 	s->gso_size = ctx->gso_size;
@@ -120,27 +143,21 @@ static __always_inline void fill(struct sighting *s, struct __sk_buff *ctx, cons
 /* Returns whether there was room. */
 static __always_inline bool sight(struct __sk_buff *ctx, const struct packet *p)
 {
-	const struct sk_buff *skb = NULL;
-	unsigned long nfct = 0;
+	struct identity id = identify(ctx);
 	struct sighting *s;
 
-	/* Where the kernel has no such cast (before 6.2), packets are joined by fingerprint. */
-	if (bpf_cast_to_kern_ctx) {
-		skb = bpf_cast_to_kern_ctx(ctx);
-		nfct = connection(skb);
-	}
 	/* A record's size has to be a constant. */
-	if (nfct) {
+	if (id.nfct) {
 		s = bpf_ringbuf_reserve(&ring, sizeof(*s), 0);
 		if (!s)
 			return false;
-		fill(s, ctx, p, skb);
-		read_conntrack(&s->orig, nfct);
+		fill(s, ctx, p, &id);
+		read_conntrack(&s->orig, id.nfct);
 	} else {
 		s = bpf_ringbuf_reserve(&ring, offsetof(struct sighting, orig), 0);
 		if (!s)
 			return false;
-		fill(s, ctx, p, skb);
+		fill(s, ctx, p, &id);
 	}
 	bpf_ringbuf_submit(s, wake_flag(s->time_ns));
 	return true;

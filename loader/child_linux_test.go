@@ -207,6 +207,7 @@ func TestCountKilled(t *testing.T) {
 	uplink(t)
 	for _, hook := range []Hook{TCX, Clsact} {
 		t.Run(hook.String(), func(t *testing.T) {
+			needs(t, hook)
 			lab := up(t, preset(t, "nat-uplink"))
 			before := eth0(t)
 			hops := len(lab.Topology.Hops(false))
@@ -233,6 +234,7 @@ func TestCountKilled(t *testing.T) {
 // TestTraceKilled kills traces; the next one removes what they left, and nothing
 // of one that lives.
 func TestTraceKilled(t *testing.T) {
+	needs(t, TCX)
 	uplink(t)
 	lab := up(t, preset(t, "nat-uplink"))
 	before := eth0(t)

@@ -35,8 +35,6 @@ func Probe() []Feature {
 		probeMap("ring buffer", ebpf.RingBuf, "no tracing"),
 		probeEnum(spec, "tcx", "bpf_attach_type", "BPF_TCX_INGRESS",
 			"programs are attached by clsact, which costs a little more", "Linux 6.6"),
-		probeFunc(spec, "packet identity", "bpf_cast_to_kern_ctx",
-			"packets are followed by fingerprint instead of by address", "Linux 6.2"),
 		probeEnum(spec, "netfilter programs", "bpf_attach_type", "BPF_NETFILTER",
 			"the stack between two hops stays dark", "Linux 6.4"),
 		probeJIT(),
@@ -138,19 +136,6 @@ func probeEnum(spec *btf.Spec, name, enum, value, without, since string) Feature
 		if v.Name == value {
 			f.OK, f.Found = true, "yes"
 		}
-	}
-	return f
-}
-
-func probeFunc(spec *btf.Spec, name, fn, without, since string) Feature {
-	f := Feature{Name: name, Found: "no " + fn, Without: without, Mend: since}
-	if spec == nil {
-		f.Found = "unknown without BTF"
-		return f
-	}
-	var t *btf.Func
-	if spec.TypeByName(fn, &t) == nil {
-		f.OK, f.Found = true, fn
 	}
 	return f
 }

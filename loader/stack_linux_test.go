@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,19 @@ import (
 // programName finds what `tc filter show` calls a program.
 var programName = regexp.MustCompile(` name (\S+) tag `)
 
+// hasTCX reports whether the kernel has tcx.
+func hasTCX() bool {
+	return slices.ContainsFunc(Probe(), func(f Feature) bool { return f.Name == "tcx" && f.OK })
+}
+
+// needs skips a test of a hook that the kernel is too old for.
+func needs(tb testing.TB, hook Hook) {
+	tb.Helper()
+	if hook == TCX && !hasTCX() {
+		tb.Skip("needs tcx (Linux 6.6)")
+	}
+}
+
 // stack returns the names of the programs at a hop in the order in which the
 // kernel runs them, by the kernel's own answer and that of tc and bpftool: our
 // records are not asked.
@@ -29,6 +43,9 @@ func stack(tb testing.TB, lab *topology.Lab, h hop.Hop) []string {
 	}
 	var names []string
 	inside(tb, lab, h.Node, func() error {
+		if !hasTCX() {
+			return nil
+		}
 		dev, err := net.InterfaceByName(h.Device)
 		if err != nil {
 			return err
@@ -112,7 +129,7 @@ func nothing(hop.Hop) []string { return nil }
 func countedBy(hooks Hooks) func(hop.Hop) []string {
 	return func(h hop.Hop) []string {
 		switch {
-		case h.Layer == hop.TC && hooks.TC == Clsact:
+		case h.Layer == hop.TC && (hooks.TC == Clsact || !hasTCX()):
 			return []string{"clsact count_tc"}
 		case h.Layer == hop.TC:
 			return []string{"tcx count_tc"}

@@ -26,8 +26,9 @@ var compareNetip = cmp.Options{
 
 // kernelChoice is what differs between two equal networks: numbers of devices
 // and namespaces, MACs of veths and the link-local addresses made of them, and
-// what a bridge learned and when its timers run out.
-var kernelChoice = regexp.MustCompile(`^\d+: |@if\d+|@[a-z0-9-]+|(?:link/ether|permaddr) [0-9a-f:]+|link-netnsid \d+|link-netns \S+|fe80::\S+|` +
+// whether these are tentative still, what a bridge learned and when its timers
+// run out.
+var kernelChoice = regexp.MustCompile(`^\d+: |@if\d+|@[a-z0-9-]+|(?:link/ether|permaddr) [0-9a-f:]+|link-netnsid \d+|link-netns \S+|fe80::\S+| tentative\b|` +
 	`(?:hello|tcn|topology_change|gc|forward_delay)_timer +\S+|designated_(?:bridge|root) \S+|bridge_id \S+|root_id \S+`)
 
 // dieAt, set to "PRESET N", makes the test binary an nsbpf up that is killed at

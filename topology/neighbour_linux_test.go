@@ -32,6 +32,7 @@ func TestCollisions(t *testing.T) {
 		ip link property add dev other0 altname left-br0-veth
 		ip addr add 172.16.0.1/12 dev other0
 		ip link set other0 up
+		while ip link show other0 | grep -q 'state UNKNOWN'; do :; done
 		nft add table ip6 nsbpf-nat`, `
 		ip netns del right; umount /run/netns; rmdir /run/netns
 		ip link del br0; ip link del other0
