@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -55,7 +54,10 @@ func runTCP(ctx context.Context, d time.Duration, from, to *os.File, addr netip.
 	conn.Close()
 	bytes := <-got
 	took, cpu := time.Since(start), busyTime()-busy
-	if err := errors.Join(err, ctx.Err()); err != nil {
+	if ctx.Err() != nil {
+		return Sample{}, ctx.Err() // the reason for err, too
+	}
+	if err != nil {
 		return Sample{}, err
 	}
 	return Sample{

@@ -23,6 +23,7 @@ const (
 	MapRing     = "ring"     // Sighting
 	MapLedgers  = "ledgers"  // per CPU, [hop.ID] → Ledger
 
+	mapPaused = "paused"
 	matchFunc = "match"
 )
 
@@ -49,6 +50,19 @@ func set(spec *ebpf.CollectionSpec, name string, v any) error {
 	return vs.Set(v)
 }
 
+// SetPaused says whether the trace programs of c see nothing, from now on and all
+// of them at once. When loaded they see all.
+func SetPaused(c *ebpf.Collection, yes bool) error {
+	var v uint32
+	if yes {
+		v = 1
+	}
+	if err := c.Maps[mapPaused].Put(uint32(0), v); err != nil {
+		return fmt.Errorf("pausing the trace programs: %w", err)
+	}
+	return nil
+}
+
 // Site is where one copy of a program stands.
 type Site struct {
 	Hop      hop.ID
@@ -65,8 +79,8 @@ const rodata = ".rodata"
 func Copies(spec *ebpf.CollectionSpec, prog string, sites []Site) (*ebpf.CollectionSpec, error) {
 	out := spec.Copy()
 	out.Programs = make(map[string]*ebpf.ProgramSpec, len(sites))
-	out.Variables = nil
 	delete(out.Maps, rodata)
+	out.Variables = nil
 
 	for _, site := range sites {
 		one := spec.Copy()

@@ -177,13 +177,26 @@ static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l
 		l->lost++;
 }
 
+/*
+ * While the hops are being attached or detached, one after the other, nothing is
+ * seen: a packet that met some of them would look lost. Its one value is 1 while
+ * it is so; set by bpf.SetPaused.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} paused SEC(".maps");
+
 SEC("tc")
 int trace_tc(struct __sk_buff *ctx)
 {
-	__u32 i = hop_id;
+	__u32 only = 0, i = hop_id;
+	__u32 *pause = bpf_map_lookup_elem(&paused, &only);
 	struct ledger *l = bpf_map_lookup_elem(&ledgers, &i);
 
-	if (l)
+	if (l && pause && !*pause)
 		trace_packet(ctx, l);
 	return TC_ACT_UNSPEC;
 }

@@ -77,6 +77,7 @@ type traceSighting struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	traceMapLedgers  = "ledgers"
+	traceMapPaused   = "paused"
 	traceMapRing     = "ring"
 	traceProgTraceTc = "trace_tc"
 	traceVarEthernet = "ethernet"
@@ -135,6 +136,7 @@ type traceProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceMapSpecs struct {
 	Ledgers *ebpf.MapSpec `ebpf:"ledgers"`
+	Paused  *ebpf.MapSpec `ebpf:"paused"`
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
 }
 
@@ -169,12 +171,14 @@ func (o *traceObjects) Close() error {
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceMaps struct {
 	Ledgers *ebpf.Map `ebpf:"ledgers"`
+	Paused  *ebpf.Map `ebpf:"paused"`
 	Ring    *ebpf.Map `ebpf:"ring"`
 }
 
 func (m *traceMaps) Close() error {
 	return _TraceClose(
 		m.Ledgers,
+		m.Paused,
 		m.Ring,
 	)
 }

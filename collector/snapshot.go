@@ -108,7 +108,7 @@ func (s Snapshot) byID() map[hop.ID]*HopCount {
 type Balance struct {
 	From, To hop.Hop
 	Out      Count // passed at From
-	In       Count // arrived at To
+	In       Count // arrived at To, or was dropped by XDP just before it
 }
 
 // Missing returns how many segments left and did not arrive. Segments and not
@@ -126,7 +126,21 @@ func Conservation(s Snapshot, edges []hop.Edge) []Balance {
 		if !e.Wire || from == nil || to == nil {
 			continue
 		}
-		out = append(out, Balance{From: from.Hop, To: to.Hop, Out: from.Passed(), In: to.Arrived()})
+		in := to.Arrived()
+		for _, d := range droppedBefore(to.Hop, hops, edges) {
+			in = in.Add(d.Count)
+		}
+		out = append(out, Balance{From: from.Hop, To: to.Hop, Out: from.Passed(), In: in})
 	}
 	return out
+}
+
+// droppedBefore returns the drops at the XDP hop that leads to the tc hop to.
+func droppedBefore(to hop.Hop, hops map[hop.ID]*HopCount, edges []hop.Edge) []Drop {
+	for _, e := range edges {
+		if x := hops[e.From]; e.To == to.ID && x != nil && x.Hop.Layer == hop.XDP && x.Hop.Place() == to.Place() {
+			return x.Drops()
+		}
+	}
+	return nil
 }

@@ -73,12 +73,15 @@ func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err er
 		return nil, err
 	}
 	t.Ring, t.Ledgers = t.coll.Maps[bpf.MapRing], t.coll.Maps[bpf.MapLedgers]
+	if err := bpf.SetPaused(t.coll, true); err != nil {
+		return nil, err
+	}
 	defer rcu.Expedite()()
 	err = t.attach(ctx, ps, tcAttacher{loader: l, want: opts.Hook, prio: prioTrace, what: traceWhat(os.Getpid())})
 	if err != nil {
 		return nil, err
 	}
-	return t, nil
+	return t, bpf.SetPaused(t.coll, false)
 }
 
 func loadTrace(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
@@ -142,6 +145,9 @@ func isDeadTrace(what string) bool {
 func (t *Trace) Detach() error {
 	defer rcu.Expedite()()
 	var errs []error
+	if t.coll != nil {
+		errs = append(errs, bpf.SetPaused(t.coll, true))
+	}
 	for _, ln := range t.links {
 		errs = append(errs, ln.Close())
 	}

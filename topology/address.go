@@ -36,6 +36,12 @@ func unusable(p netip.Prefix) string {
 		return "no address"
 	case a.IsMulticast():
 		return "a multicast address"
+	case a.IsLoopback():
+		return "a loopback address"
+	case a.Is4() && a.As4() == [4]byte{255, 255, 255, 255}:
+		return "the broadcast address"
+	case a.Is4() && a.As4()[0] == 0:
+		return "an address of this network only"
 	case p.Bits() == 0:
 		return "on a subnet of everything"
 	case a.Is4() && p.Bits() < 31 && a == p.Masked().Addr():

@@ -127,7 +127,7 @@ func (d *declaration) link(n node) Link {
 	if _, short := n.Node.(*ast.SequenceNode); short {
 		ends := d.list(n, "link")
 		if len(ends) != 2 {
-			d.mistake(n.path, fmt.Sprintf("link has %d ends", len(ends)), "write [a, b]")
+			d.mistake(n.path, fmt.Sprintf("link has %s", countEnds(len(ends))), "write [a, b]")
 			return l
 		}
 		l.A = d.end(d.child(ends[0].Node, n.path+".a"))
@@ -285,4 +285,11 @@ func (d *declaration) prefixes(n node, what string, parse func(path, s string) n
 		all = append(all, p)
 	}
 	return all
+}
+
+func countEnds(n int) string {
+	if n == 1 {
+		return "1 end"
+	}
+	return fmt.Sprintf("%d ends", n)
 }

@@ -136,7 +136,7 @@ lab.yaml:2:42: bridge "br1": node "zzzzzz" does not exist (add it under nodes)`,
 		{
 			name: "link of one end",
 			src:  "links:\n  - [a]\n  - {a: left}\n  - left",
-			want: `lab.yaml:2:5: link has 1 ends (write [a, b])
+			want: `lab.yaml:2:5: link has 1 end (write [a, b])
 lab.yaml:3:5: link has no end "b" (a link is [a, b] or {a: …, b: …})
 lab.yaml:4:5: link: want [a, b] or {a: …, b: …}`,
 		},

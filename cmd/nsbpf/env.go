@@ -79,6 +79,17 @@ func usage(err error) error {
 
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
 
+// uninterrupted returns what of err is not merely that ctx ended.
+func uninterrupted(ctx context.Context, err error) error {
+	var rest []error
+	for _, err := range split(err) {
+		if !errors.Is(err, ctx.Err()) && !errors.Is(err, context.Cause(ctx)) {
+			rest = append(rest, err)
+		}
+	}
+	return errors.Join(rest...)
+}
+
 // run runs one command line and returns the exit code.
 func run(e *env, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -89,6 +100,10 @@ func run(e *env, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if ctx.Err() != nil {
+		e.say("nsbpf: interrupted")
+		err = uninterrupted(ctx, err)
 	}
 	e.complain(err)
 	var xe *exitError

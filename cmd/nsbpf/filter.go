@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -74,6 +75,9 @@ func addLabFlag(c *cobra.Command, lab *string) {
 }
 
 func addFilter(labName, place, expr, hook string) (loader.Filter, error) {
+	if strings.TrimSpace(expr) == "" {
+		return loader.Filter{}, usagef("the expression is empty, which would drop everything (if that is meant: ip or not ip)")
+	}
 	x, err := filter.Parse(expr)
 	if err != nil {
 		return loader.Filter{}, usage(err)

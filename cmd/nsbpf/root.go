@@ -25,6 +25,7 @@ packet went, how long each hop took and where it was last seen.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.Version, _ = buildVersion()
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
@@ -88,6 +89,9 @@ func unknownCommand(c *cobra.Command, args []string) error {
 // complain prints each of the errors that err joins on a line of its own, and
 // below it the line of the file or expression it is about.
 func (e *env) complain(err error) {
+	if err == nil {
+		return
+	}
 	for _, err := range split(err) {
 		fmt.Fprintf(e.stderr, "nsbpf: %s\n", strings.TrimSpace(err.Error()))
 		fmt.Fprint(e.stderr, excerpt(err))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/report"
 	"github.com/nsbpf/nsbpf/topology"
+	"github.com/nsbpf/nsbpf/trace/filter"
 )
 
 // upFlags is the command line of up.
@@ -50,7 +52,15 @@ path until Ctrl-C.`,
   nsbpf up nat --trace='icmp and host 8.8.8.8'
   nsbpf up --dry-run bridge         # the commands that do the same
   nsbpf up ./lab.yaml --name try1   # a second copy beside the first`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(c *cobra.Command, args []string) error {
+			if f.trace.set && f.trace.expr == everyPacket && len(args) > 0 {
+				// --trace EXPR leaves EXPR among the arguments.
+				if last := args[len(args)-1]; isExpression(last) {
+					return fmt.Errorf("%q looks like an expression, which is joined to its flag (--trace='%s')", last, last)
+				}
+			}
+			return cobra.MaximumNArgs(1)(c, args)
+		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -95,6 +105,9 @@ func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
 	if err != nil {
 		return usage(err)
 	}
+	if f.dryRun && f.json {
+		return usagef("--dry-run prints a shell script and does not go with --json (nsbpf show --json prints a lab that is up)")
+	}
 	if f.dryRun {
 		fmt.Fprint(e.stdout, t.Plan().Script())
 		return nil
@@ -111,7 +124,8 @@ func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
 	if err == nil {
 		err = runTrace(ctx, e, lab, tr, traced)
 	}
-	if f.rm || tr == nil && made {
+	failed := tr == nil && made && ctx.Err() == nil
+	if f.rm || failed {
 		// The context may be the one that Ctrl-C ended.
 		err = errors.Join(err, takeDown(context.WithoutCancel(ctx), lab.Name))
 		if err == nil {
@@ -285,6 +299,15 @@ func plural(n int, word string) string {
 		return "1 " + word
 	}
 	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// isExpression reports whether s is one and no network.
+func isExpression(s string) bool {
+	if slices.Contains(topology.Presets(), s) {
+		return false
+	}
+	_, err := filter.Parse(s)
+	return err == nil
 }
 
 // presetError makes an unknown preset an error of the command line; a file that

@@ -84,6 +84,7 @@ ping_all() {
 trace() {
 	to=$1
 	shift
+	: >/tmp/lines # of the last trace
 	nsbpf trace "$@" -c 2 --for 30s --strict >/tmp/lines 2>&1 &
 	tracer=$!
 	until grep -q '^tracing' /tmp/lines || ! kill -0 "$tracer" 2>/dev/null; do :; done
