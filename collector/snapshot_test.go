@@ -98,6 +98,21 @@ func TestConservation(t *testing.T) {
 	}
 }
 
+// What an XDP filter drops has come by the wire, though the tc hop behind never
+// sees it.
+func TestConservationXDP(t *testing.T) {
+	xdp := hop.Hop{ID: 2, Node: right.Node, Device: right.Device, Layer: hop.XDP}
+	x := passed(xdp, 6)
+	x.ByReason[bpf.ReasonFilter] = count(3)
+	edges := []hop.Edge{{From: 0, To: 1, Wire: true}, {From: 0, To: 2}, {From: 2, To: 1}}
+
+	got := Conservation(snap(0, passed(left, 10), passed(right, 6), x), edges)
+	want := []Balance{{From: left, To: right, Out: count(10), In: count(9)}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestLedger(t *testing.T) {
 	l := Ledger{Seen: 10, Traced: 4, Filtered: 3, SampledOut: 2, Lost: 1}
 	if !l.Balanced() || !l.Add(l).Balanced() || l.Add(l).Seen != 20 {

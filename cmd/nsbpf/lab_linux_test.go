@@ -211,6 +211,34 @@ func checkEchoes(t *testing.T, out []byte) {
 	t.Logf("%d paths", paths-1)
 }
 
+// TestTraceOfRunningTraffic checks that a packet that is on its way while the
+// programs are attached, hop by hop, does not look lost. One may be cut off when
+// the trace ends.
+func TestTraceOfRunningTraffic(t *testing.T) {
+	testenv.Root(t)
+	leavesNothing(t)
+	testenv.Run(t, "nsbpf", "up", "nat", "--wan")
+	defer testenv.Run(t, "nsbpf", "down")
+	ping := exec.Command(testenv.Tool(t, "ip"), "netns", "exec", "left", "ping", "-nq", "-i0.002", "8.8.8.8")
+	if err := ping.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { ping.Process.Kill(); ping.Wait() }()
+	for _, hook := range []string{"tcx", "clsact"} {
+		out := testenv.Run(t, "nsbpf", "trace", "icmp", "--hook", hook, "--for=200ms", "--json", "-q")
+		var l struct {
+			Paths, Delivered, Lost uint64
+			Balanced               bool
+		}
+		if err := json.Unmarshal([]byte(out), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Paths < 10 || l.Delivered+1 < l.Paths || l.Lost > 0 || !l.Balanced {
+			t.Errorf("%s: %s", hook, out)
+		}
+	}
+}
+
 // TestKilledTrace checks that down finds what a trace that was killed left, and
 // nothing else.
 func TestKilledTrace(t *testing.T) {
