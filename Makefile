@@ -3,15 +3,16 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 BINARY  := nsbpf
-# Tools that tests and benchmarks compare with. Building needs none of them.
-TOOLS   := ip nft tc ping tcpdump tshark iperf3 ethtool bpftool sysctl
-PACKAGES := iproute2 nftables iputils-ping tcpdump tshark iperf3 ethtool bpftool procps
+# Programs that tests and benchmarks compare with, and the packages they are in.
+# Building needs none of them.
+TOOLS   := ip:iproute2 tc:iproute2 nft:nftables ping:iputils-ping tcpdump:tcpdump \
+           bpftool:bpftool sysctl:procps setpriv:util-linux
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 .PHONY: help build install generate deps demo test test-root test-kernels lint bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary ./nsbpf
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BINARY) ./cmd/nsbpf
@@ -19,14 +20,17 @@ build: ## build the static binary ./nsbpf
 install: build ## install the binary under $(PREFIX)/bin
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/$(BINARY)
 
-deps: ## install the tools that tests compare with (Debian, Ubuntu)
-	@missing=; for t in $(TOOLS); do command -v $$t >/dev/null 2>&1 || missing="$$missing $$t"; done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	echo "installing for:$$missing"; \
+deps: ## install the programs that tests compare with (Debian, Ubuntu)
+	@missing=; for t in $(TOOLS); do command -v "$${t%:*}" >/dev/null 2>&1 || missing="$$missing $${t#*:}"; done; \
+	[ -n "$$missing" ] || exit 0; \
 	if ! command -v apt-get >/dev/null 2>&1 || { [ "$$(id -u)" != 0 ] && [ -z "$(SUDO)" ]; }; then \
-		echo "cannot install here: no apt-get, or not root; tests that need$$missing are skipped" >&2; exit 0; fi; \
-	$(SUDO) apt-get update -qq </dev/null && \
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) </dev/null >/dev/null
+		echo "not installed, so that some tests are skipped:$$missing (no apt-get, or not root)" >&2; exit 0; fi; \
+	echo "installing$$missing"; \
+	$(SUDO) apt-get update -qq </dev/null; \
+	for p in $$missing; do \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$p </dev/null >/dev/null || \
+			echo "$$p cannot be installed here; tests that need it are skipped" >&2; \
+	done
 
 generate: ## compile the BPF programs anew (needs clang 14 or later, llvm)
 	$(GO) generate ./bpf

@@ -8,7 +8,8 @@ nsbpf=${1:-nsbpf}
 lab=demo-$$
 
 "$nsbpf" up nat --wan --name "$lab"
-trap '"$nsbpf" down "$lab"' EXIT INT TERM
+trap '"$nsbpf" down "$lab"' EXIT
+trap 'exit 130' INT TERM
 
 # Two paths: the request and its reply.
 "$nsbpf" trace "$lab" icmp -c 2 --for 20s &
