@@ -127,6 +127,3 @@ func (s *Sighting) IsGroup() bool {
 	}
 	return false
 }
-
-// Tracked says whether the packet carried a connection, so that Orig is valid.
-func (s *Sighting) Tracked() bool { return s.Orig.Status != 0 }

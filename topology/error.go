@@ -1,9 +1,7 @@
 package topology
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 )
 
 // Error is a mistake in a topology file, or in a Topology.
@@ -48,22 +46,4 @@ func (e *Error) Excerpt() string {
 		}
 	}
 	return fmt.Sprintf("  %s | %s\n  %*s | %s^\n", number, e.Source, len(number), "", string(before))
-}
-
-// Explain returns err's text with the excerpt of each *[Error] in it below that
-// one's line. It ends in a newline.
-func Explain(err error) string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var b strings.Builder
-		for _, e := range joined.Unwrap() {
-			b.WriteString(Explain(e))
-		}
-		return b.String()
-	}
-	s := err.Error() + "\n"
-	var e *Error
-	if errors.As(err, &e) {
-		s += e.Excerpt()
-	}
-	return s
 }

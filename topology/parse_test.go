@@ -199,7 +199,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src []byte) {
 		topo, err := Parse("lab.yaml", src)
 		if err != nil {
-			if err.Error() == "" || Explain(err) == "" {
+			if err.Error() == "" || explain(err) == "" {
 				t.Fatal("an error without text")
 			}
 			return

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// Plan is an ordered list of Steps that builds a Topology from nothing. Its
-// JSON form is a list of objects of one key each, the step's type.
+// Plan is an ordered list of Steps that builds a Topology from nothing.
 type Plan []Step
 
 // Step is one change of the kernel. It prints itself as the commands an
@@ -139,34 +138,4 @@ func UnmarshalStep(b []byte) (Step, error) {
 		return nil, fmt.Errorf("decoding a step: unknown type %q", kind)
 	}
 	panic("unreachable")
-}
-
-// MarshalJSON implements [json.Marshaler].
-func (p Plan) MarshalJSON() ([]byte, error) {
-	steps := make([]json.RawMessage, len(p))
-	for i, s := range p {
-		b, err := MarshalStep(s)
-		if err != nil {
-			return nil, err
-		}
-		steps[i] = b
-	}
-	return json.Marshal(steps)
-}
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (p *Plan) UnmarshalJSON(b []byte) error {
-	var steps []json.RawMessage
-	if err := json.Unmarshal(b, &steps); err != nil {
-		return err
-	}
-	*p = make(Plan, len(steps))
-	for i, raw := range steps {
-		s, err := UnmarshalStep(raw)
-		if err != nil {
-			return err
-		}
-		(*p)[i] = s
-	}
-	return nil
 }

@@ -258,13 +258,13 @@ lab.yaml:1:115: node "a": sysctl "net.ipv4.y" has a value of several lines`,
 	}
 }
 
-func TestExplain(t *testing.T) {
+func TestExcerpt(t *testing.T) {
 	_, err := Parse("lab.yaml", []byte("links:\n  - [\"x\", \"ä:x 10.0.0.1\"]\n"))
 	if err == nil {
 		t.Fatal("no error")
 	}
 	_, more := Parse("lab.yaml", []byte("links:\n  - ['a:x 10.0.0.1/24', \"b 10.0.0.1/33\"]\n  - {a: x, b: y, mtu: 9}\n"))
-	got := Explain(errors.Join(err, more, errors.New("of no file")))
+	got := explain(errors.Join(err, more, errors.New("of no file")))
 	want := `lab.yaml:2:11: node name "ä" has a 'ä' (use letters, digits, '-', '_' and '.')
   2 |   - ["x", "ä:x 10.0.0.1"]
     |           ^
@@ -289,4 +289,22 @@ func TestExcerptKeepsTabs(t *testing.T) {
 	if got, want := e.Excerpt(), "  12 | \tä\tb\n     | \t \t^\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// explain returns err's text with the excerpt of each *[Error] in it below that
+// one's line. It ends in a newline.
+func explain(err error) string {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var b strings.Builder
+		for _, e := range joined.Unwrap() {
+			b.WriteString(explain(e))
+		}
+		return b.String()
+	}
+	s := err.Error() + "\n"
+	var e *Error
+	if errors.As(err, &e) {
+		s += e.Excerpt()
+	}
+	return s
 }

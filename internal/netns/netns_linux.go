@@ -136,16 +136,6 @@ func Remove(name string) error {
 	return nil
 }
 
-// Mark returns the mark that [Create] gave the namespace; empty if none.
-func Mark(ns *os.File) (string, error) {
-	c, err := rtnl.Dial(ns)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	return c.Alias(Loopback)
-}
-
 func setMark(mark string) error {
 	c, err := rtnl.Dial(nil)
 	if err != nil {
