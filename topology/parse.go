@@ -62,7 +62,7 @@ func Load(arg string) (*Topology, error) {
 			arg, hint, strings.Join(Presets(), ", "), labLike(arg))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading a topology: %w", err)
+		return nil, fmt.Errorf("reading a topology: %w (give the path of a file, or a preset: %s)", err, strings.Join(Presets(), ", "))
 	}
 	return Parse(arg, src)
 }

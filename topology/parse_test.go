@@ -174,8 +174,8 @@ func TestLoadWrong(t *testing.T) {
 	for arg, want := range map[string]string{
 		"brigde":      `unknown preset "brigde" (did you mean "bridge"? presets are bridge, nat, pair; a file is named by its path, such as ./brigde.yaml)`,
 		"x":           `unknown preset "x" (presets are bridge, nat, pair; a file is named by its path, such as ./x.yaml)`,
-		"./none.yaml": `reading a topology: open ./none.yaml: no such file or directory`,
-		".":           `reading a topology: read .: is a directory`,
+		"./none.yaml": `reading a topology: open ./none.yaml: no such file or directory (give the path of a file, or a preset: bridge, nat, pair)`,
+		".":           `reading a topology: read .: is a directory (give the path of a file, or a preset: bridge, nat, pair)`,
 		"":            `unknown preset "" (presets are bridge, nat, pair; a file is named by its path, such as ./lab.yaml)`,
 	} {
 		if _, err := Load(arg); err == nil || err.Error() != want {
