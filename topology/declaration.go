@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/nsbpf/nsbpf/internal/nearest"
 )
 
 // declaration fills t from a file. What cannot be read is a mistake and stands
@@ -71,7 +73,7 @@ func (d *declaration) bridgeNodes() {
 		if b.Node == HostNode {
 			d.makeNode(HostNode, at)
 		} else if d.t.Node(b.Node) == nil {
-			hint := didYouMean(b.Node, append(d.t.nodeNames(), HostNode))
+			hint := nearest.Hint(b.Node, append(d.t.nodeNames(), HostNode))
 			if hint == "" {
 				hint = "add it under nodes"
 			}
@@ -259,7 +261,7 @@ func (d *declaration) port(e *End, path string) {
 		names = append(names, b.Name)
 	}
 	if e.Node == "" {
-		d.mistake(path+".bridge", fmt.Sprintf("bridge %q does not exist", e.Bridge), didYouMean(e.Bridge, names))
+		d.mistake(path+".bridge", fmt.Sprintf("bridge %q does not exist", e.Bridge), nearest.Hint(e.Bridge, names))
 	}
 	if len(e.Addrs) != 0 {
 		d.mistake(path+".addresses", fmt.Sprintf("end is a port of bridge %q and has addresses", e.Bridge), "give them to the bridge")

@@ -94,46 +94,6 @@ func hash(s string) uint32 {
 	return h.Sum32()
 }
 
-// nearest returns the one of names that s is most likely a slip of, or "".
-func nearest(s string, names []string) string {
-	best, at := "", max(1, min(3, len(s)/2))+1
-	for _, n := range names {
-		if d := distance(s, n); d < at && d < len(n) {
-			best, at = n, d
-		}
-	}
-	return best
-}
-
-// distance returns the number of bytes to insert, delete or replace to make b
-// of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
-}
-
-// didYouMean returns a hint that names the nearest of names, or "".
-func didYouMean(s string, names []string) string {
-	if n := nearest(s, names); n != "" {
-		return fmt.Sprintf("did you mean %q?", n)
-	}
-	return ""
-}
-
 // nameDevices names the ends that have no device yet, by the rules of [Parse].
 func nameDevices(t *Topology) {
 	taken := map[string]bool{} // "node:device"

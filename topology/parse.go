@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nsbpf/nsbpf/examples"
+	"github.com/nsbpf/nsbpf/internal/nearest"
 )
 
 // Parse reads a topology file. The file name is that of the messages, and the
@@ -54,7 +55,7 @@ func Load(arg string) (*Topology, error) {
 	}
 	src, err := os.ReadFile(arg)
 	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(arg, "/.") {
-		hint := didYouMean(arg, Presets())
+		hint := nearest.Hint(arg, Presets())
 		if hint != "" {
 			hint += " "
 		}

@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/nsbpf/nsbpf/internal/nearest"
 )
 
 // source is a file while it is read: it knows where each value stands and
@@ -150,7 +152,7 @@ func (s *source) mapping(n node, what string, known ...string) ([]entry, bool) {
 		case seen[key]:
 			s.mistakeAt(at, path, fmt.Sprintf("%q stands twice in %s", key, what), "remove one")
 		case known != nil && !slices.Contains(known, key):
-			hint := cmp.Or(didYouMean(key, known), "known: "+strings.Join(known, ", "))
+			hint := cmp.Or(nearest.Hint(key, known), "known: "+strings.Join(known, ", "))
 			s.mistakeAt(at, path, fmt.Sprintf("unknown field %q in %s", key, what), hint)
 		default:
 			s.at[path] = at

@@ -17,19 +17,20 @@ const module = "github.com/nsbpf/nsbpf"
 // Anything else is against the direction in which the rooms depend on each
 // other (docs/ARCHITECTURE.md).
 var arrows = map[string][]string{
-	"internal/hop":   {},
-	"internal/rtnl":  {},
-	"internal/netns": {"internal/rtnl"},
-	"internal/rcu":   {},
-	"examples":       {},
-	"bpf":            {"internal/hop"},
-	"topology":       {"examples", "internal/hop", "internal/netns", "internal/rtnl"},
-	"loader":         {"bpf", "topology", "internal/hop", "internal/netns", "internal/rcu", "internal/rtnl"},
-	"collector":      {"bpf", "internal/hop"},
-	"trace":          {"collector", "internal/hop"},
-	"trace/filter":   {"bpf"},
-	"report":         {"trace", "collector", "bpf", "topology", "internal/hop"},
-	"bench":          {"loader", "collector", "internal/netns"},
+	"internal/hop":     {},
+	"internal/rtnl":    {},
+	"internal/netns":   {"internal/rtnl"},
+	"internal/rcu":     {},
+	"internal/nearest": {},
+	"examples":         {},
+	"bpf":              {"internal/hop"},
+	"topology":         {"examples", "internal/hop", "internal/nearest", "internal/netns", "internal/rtnl"},
+	"loader":           {"bpf", "topology", "internal/hop", "internal/netns", "internal/rcu", "internal/rtnl"},
+	"collector":        {"bpf", "internal/hop"},
+	"trace":            {"bpf", "collector", "trace/filter", "internal/hop"},
+	"trace/filter":     {"bpf", "internal/hop", "internal/nearest"},
+	"report":           {"trace", "collector", "bpf", "topology", "internal/hop"},
+	"bench":            {"loader", "collector", "internal/netns"},
 	"cmd/nsbpf": {"bench", "bpf", "collector", "loader", "report", "topology", "trace", "trace/filter",
 		"internal/hop", "internal/netns", "internal/rcu"},
 	"internal/testenv": {"internal/netns", "internal/rtnl"},
@@ -70,7 +71,7 @@ func TestArrows(t *testing.T) {
 // The pure rooms decide; they neither ask the machine nor tell the user.
 func TestPureRooms(t *testing.T) {
 	impure := []string{"os/exec", "log", "log/slog", "net/http", "github.com/vishvananda/netlink"}
-	for _, pkg := range []string{"internal/hop", "trace", "trace/filter", "report"} {
+	for _, pkg := range []string{"internal/hop", "internal/nearest", "trace", "trace/filter", "report"} {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, path.Join(module, pkg)).Output()
 		if err != nil {
 			t.Fatalf("go list %s: %v", pkg, err)

@@ -24,17 +24,26 @@ const (
 // matches and 0 if not. It jumps forward only, without symbols, calls nothing and
 // needs Linux 5.1. Addresses are in the byte order of the machine that compiles.
 //
-// The error says that the program would be too long for BPF's jumps.
+// The error is an [*Error] at an own word, which [Expr.Kernel] leaves out, or says
+// that the program would be too long for BPF's jumps.
 func (e *Expr) Compile() (asm.Instructions, error) {
+	if e.path != nil {
+		t := firstOwn(e.path).at()
+		return nil, &Error{
+			Expr: e.source, Pos: t.pos,
+			Msg:  t.text + " is known of a packet's whole path only",
+			Hint: "a trace can select by it, a program that sees the packet at one hop cannot",
+		}
+	}
 	var a assembler
 	var yes, no label
-	if e.root != nil {
+	if e.packet != nil {
 		a.enter(e.cond, e.need, &no)
 		a.emit(e.cond, &yes, &no, &yes)
 	}
 	a.place(&yes)
 	a.ins = append(a.ins, asm.Mov.Imm(asm.R0, 1), asm.Return())
-	if e.root != nil {
+	if e.packet != nil {
 		a.place(&no)
 		a.ins = append(a.ins, asm.Mov.Imm(asm.R0, 0), asm.Return())
 	}

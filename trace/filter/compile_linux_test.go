@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -16,6 +17,24 @@ import (
 
 // load loads the filter program for tc with expr in it.
 func load(t testing.TB, expr string) *ebpf.Program {
+	t.Helper()
+	return loadAs(t, expr, func(*ebpf.CollectionSpec) error { return nil })
+}
+
+// loadBare is load for packets without an Ethernet header. It makes the program
+// one for tunnels without one, which the kernel runs on what is behind the header
+// of the test's frame.
+func loadBare(t testing.TB, expr string) *ebpf.Program {
+	t.Helper()
+	return loadAs(t, expr, func(spec *ebpf.CollectionSpec) error {
+		p := spec.Programs[bpf.ProgFilterTC]
+		p.Type, p.AttachType = ebpf.LWTIn, ebpf.AttachNone
+		return spec.Variables["ethernet"].Set(false)
+	})
+}
+
+// loadAs loads the filter program with a change.
+func loadAs(t testing.TB, expr string, change func(*ebpf.CollectionSpec) error) *ebpf.Program {
 	t.Helper()
 	if err := rlimit.RemoveMemlock(); err != nil {
 		t.Fatal(err)
@@ -32,6 +51,9 @@ func load(t testing.TB, expr string) *ebpf.Program {
 		t.Fatal(err)
 	}
 	delete(spec.Programs, bpf.ProgFilterXDP)
+	if err := change(spec); err != nil {
+		t.Fatal(err)
+	}
 	programs, err := ebpf.NewCollection(spec)
 	var refused *ebpf.VerifierError
 	if errors.As(err, &refused) {
@@ -74,6 +96,44 @@ func TestCompileAsLibpcap(t *testing.T) {
 		p.Close()
 	}
 }
+
+// TestCompileAsLibpcapBare does the same where packets have no Ethernet header.
+func TestCompileAsLibpcapBare(t *testing.T) {
+	testenv.Root(t)
+	needTcpdump(t)
+	var all [][]byte
+	for _, f := range someFrames(11, 500, false) {
+		if shortest(f) > 15 {
+			all = append(all, f)
+		}
+	}
+	var tried, held int
+	for _, expr := range someExprs(11, 200) {
+		if onlyEthernet.MatchString(expr) || tried == 100 {
+			continue
+		}
+		tried++
+		p, o := loadBare(t, expr), linkOracle(t, wording{"RAW", expr})
+		for _, f := range all {
+			got, want := dropped(t, p, f), o.match(t, f[14:])
+			if got != want {
+				t.Errorf("%q: the program says %v, libpcap %v\n%x\n%s", expr, got, want, f[14:], listing(t, expr))
+				break
+			}
+			if want {
+				held++
+			}
+		}
+		p.Close()
+	}
+	if judged := tried * len(all); tried < 50 || held*10 < judged || held*10 > 9*judged {
+		t.Errorf("%d expressions held of %d of %d packets: the generators say little", tried, held, judged)
+	}
+}
+
+// onlyEthernet finds what libpcap refuses where there is no Ethernet header, or
+// takes for another protocol.
+var onlyEthernet = regexp.MustCompile(`ether|vlan|broadcast|(^|[^6p] |\()multicast`)
 
 // TestCompileAsMatch compares the real program with Match, where libpcap cannot
 // tell: on cut frames, on what a Packet does not tell, and with our own words.

@@ -144,20 +144,24 @@ func (s some) holds(p *bpf.Packet) bool {
 }
 
 func (c compare) holds(p *bpf.Packet) bool {
-	v := c.field.read(p) & c.mask
-	switch c.op {
+	return c.op.of(int64(c.field.read(p)&c.mask), int64(c.value))
+}
+
+// of reports whether o is true of a and b.
+func (o op) of(a, b int64) bool {
+	switch o {
 	case eq:
-		return v == c.value
+		return a == b
 	case ne:
-		return v != c.value
+		return a != b
 	case lt:
-		return v < c.value
+		return a < b
 	case ge:
-		return v >= c.value
+		return a >= b
 	case gt:
-		return v > c.value
+		return a > b
 	default:
-		return v <= c.value
+		return a <= b
 	}
 }
 

@@ -37,6 +37,8 @@ const (
 	tcpFlags
 	icmpType
 	icmpCode
+	ttl
+	tos
 	payloadOff
 )
 
@@ -88,6 +90,8 @@ var fields = [...]struct {
 	tcpFlags:   {int16(unsafe.Offsetof(bpf.Packet{}.TCPFlags)), asm.Byte, network},
 	icmpType:   {int16(unsafe.Offsetof(bpf.Packet{}.ICMPType)), asm.Byte, network},
 	icmpCode:   {int16(unsafe.Offsetof(bpf.Packet{}.ICMPCode)), asm.Byte, network},
+	ttl:        {int16(unsafe.Offsetof(bpf.Packet{}.TTL)), asm.Byte, network},
+	tos:        {int16(unsafe.Offsetof(bpf.Packet{}.TOS)), asm.Byte, network},
 	payloadOff: {int16(unsafe.Offsetof(bpf.Packet{}.PayloadOff)), asm.Half, network},
 }
 
@@ -136,6 +140,10 @@ func (f field) read(p *bpf.Packet) uint32 {
 		return uint32(p.ICMPType)
 	case icmpCode:
 		return uint32(p.ICMPCode)
+	case ttl:
+		return uint32(p.TTL)
+	case tos:
+		return uint32(p.TOS)
 	default:
 		return uint32(p.PayloadOff)
 	}

@@ -12,13 +12,16 @@ import (
 // The pools that generated frames and expressions draw from, small enough that
 // they meet often.
 var (
-	poolV4    = []string{"10.1.2.3", "10.1.2.4", "10.2.0.1", "172.16.16.10", "8.8.8.8", "0.0.0.0", "255.255.255.255", "192.168.1.129"}
-	poolV6    = []string{"fd16::10", "fd16::20", "fe80::1", "2001:4860:4860::8888", "::1", "::", "fd16:0:0:8000::10", "::ffff:10.1.2.3"}
+	poolV4    = []string{"10.1.2.3", "10.1.2.4", "10.2.0.1", "172.16.16.10", "8.8.8.8", "0.0.0.0", "255.255.255.255", "192.168.1.129", "224.0.0.251"}
+	poolV6    = []string{"fd16::10", "fd16::20", "fe80::1", "2001:4860:4860::8888", "::1", "::", "fd16:0:0:8000::10", "::ffff:10.1.2.3", "ff02::1"}
 	poolMAC   = []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"}
 	poolPorts = []uint16{0, 9, 22, 53, 67, 79, 80, 81, 443, 8080, 40000, 65535}
-	poolProto = []uint8{0, 1, 2, 6, 17, 41, 44, 47, 50, 58, 132, 255}
+	poolProto = []uint8{0, 1, 2, 6, 17, 41, 44, 47, 50, 51, 58, 103, 112, 132, 255}
 	poolFlags = []uint8{0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x00, 0xff, 0x29}
 	poolTypes = []uint8{0, 3, 8, 11, 128, 129, 135, 136}
+	poolTTLs  = []uint8{1, 5, 64, 255}
+	poolTOS   = []uint8{0, 0x10, 0xb8, 0xff}
+	poolEther = []uint16{typeIPv4, typeIPv6, typeARP, typeRARP, 0x88cc, 0x0600}
 )
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -78,9 +81,9 @@ func (g frames) ipv4() []byte {
 	}
 	proto := g.proto()
 	frag := pick(g.Rand, []uint16{0, 0, 0x4000, 0x2000, 0x2001, 0x00b9})
-	b := []byte{0x40 | byte(5+options/4), 0, 0, 0, 0, 1}
+	b := []byte{0x40 | byte(5+options/4), pick(g.Rand, poolTOS), 0, 0, 0, 1}
 	b = binary.BigEndian.AppendUint16(b, frag)
-	b = append(b, 64, proto, 0, 0)
+	b = append(b, pick(g.Rand, poolTTLs), proto, 0, 0)
 	b = append(b, addrBytes(pick(g.Rand, poolV4))...)
 	b = append(b, addrBytes(pick(g.Rand, poolV4))...)
 	b = append(b, make([]byte, options)...)
@@ -91,7 +94,7 @@ func (g frames) ipv4() []byte {
 
 func (g frames) ipv6() []byte {
 	proto := g.proto()
-	for proto == protoFragment || proto == 0 || proto == 50 {
+	for proto == protoFragment || proto == 0 || proto == protoESP || proto == protoAH {
 		proto = g.proto()
 	}
 	next, ext := proto, []byte(nil)
@@ -109,7 +112,8 @@ func (g frames) ipv6() []byte {
 			next = 51
 		}
 	}
-	b := []byte{0x60, 0, 0, 0, 0, 0, next, 64}
+	class := pick(g.Rand, poolTOS)
+	b := []byte{0x60 | class>>4, class << 4, 0, 0, 0, 0, next, pick(g.Rand, poolTTLs)}
 	b = append(b, addrBytes(pick(g.Rand, poolV6))...)
 	b = append(b, addrBytes(pick(g.Rand, poolV6))...)
 	return append(append(b, ext...), g.transport(proto)...)
@@ -218,6 +222,7 @@ func readIPv4(c *cursor, p *bpf.Packet) bool {
 	}
 	p.Src, p.Dst = v4In16(b[12:16]), v4In16(b[16:20])
 	p.Proto, p.NextHdr = b[9], b[9]
+	p.TOS, p.TTL = b[1], b[8]
 	p.Frag = binary.BigEndian.Uint16(b[6:])
 	if p.Frag&0x1fff != 0 {
 		p.Flags |= bpf.PacketFragment
@@ -237,7 +242,8 @@ func readIPv6(c *cursor, p *bpf.Packet) bool {
 	}
 	copy(p.Src[:], b[8:])
 	copy(p.Dst[:], b[24:])
-	p.NextHdr = b[6]
+	p.NextHdr, p.TTL = b[6], b[7]
+	p.TOS = b[0]<<4 | b[1]>>4
 	next := b[6]
 	for i := 0; i < 4 && isExtension(next); i++ {
 		ext := c.take(8)

@@ -36,7 +36,7 @@ func lex(s string) ([]token, error) {
 			pos++
 		case isWordByte(c):
 			t := token{word, s[pos:], pos}
-			if n := strings.IndexFunc(t.text, func(r rune) bool { return r > 127 || !isWordByte(byte(r)) }); n >= 0 {
+			if n := strings.IndexFunc(t.text, func(r rune) bool { return !isMicro(r) && (r > 127 || !isWordByte(byte(r))) }); n >= 0 {
 				t.text = t.text[:n]
 			}
 			pos += len(t.text)
@@ -72,3 +72,6 @@ func isWordByte(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
 		strings.IndexByte(`.:-_\`, c) >= 0
 }
+
+// isMicro says what may be in a word besides: the µ of 10µs, which Unicode has twice.
+func isMicro(r rune) bool { return r == 'µ' || r == 'μ' }

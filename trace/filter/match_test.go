@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/nsbpf/nsbpf/bpf"
@@ -80,13 +79,12 @@ func TestMatchStrict(t *testing.T) {
 	all := someFrames(3, 400, true)
 	var held int
 	for _, expr := range someExprs(2, 150) {
-		if strings.Contains(expr, "greater") || strings.Contains(expr, "less") {
-			continue
-		}
 		e, o := mustParse(t, expr), pcapOracle(t, expr)
 		for _, f := range all {
 			cut := f[:14+r.IntN(len(f)-13)]
-			if p := readFrame(cut); e.Match(p) {
+			p := readFrame(cut)
+			p.Len = uint32(len(f)) // what is cut off is there, and could not be read
+			if e.Match(p) {
 				held++
 				if !o.match(t, f) {
 					t.Errorf("%q (%s) matches a frame cut to %d that libpcap does not match\n%+v\n%x", expr, e, len(cut), p, f)

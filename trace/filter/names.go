@@ -7,20 +7,46 @@ const (
 	typeRARP = 0x8035
 	typeIPv6 = 0x86dd
 
+	typeVLAN      = 0x8100
+	typeQinQ      = 0x88a8
+	typeOldQinQ   = 0x9100
+	typeAppleTalk = 0x809b
+	typeAARP      = 0x80f3
+
 	protoICMP     = 1
+	protoIGMP     = 2
 	protoTCP      = 6
 	protoUDP      = 17
 	protoFragment = 44
+	protoESP      = 50
+	protoAH       = 51
 	protoICMPv6   = 58
+	protoPIM      = 103
+	protoVRRP     = 112
 	protoSCTP     = 132
 )
 
 // protocols are the names that `proto` takes, by IANA's registry.
 var protocols = map[string]uint8{
-	"icmp": protoICMP, "igmp": 2, "ipip": 4, "tcp": protoTCP, "udp": protoUDP, "dccp": 33, "ipv6": 41,
-	"gre": 47, "esp": 50, "ah": 51, "icmp6": protoICMPv6, "ipv6-icmp": protoICMPv6,
-	"ospf": 89, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": protoSCTP,
+	"icmp": protoICMP, "igmp": protoIGMP, "ipip": 4, "tcp": protoTCP, "udp": protoUDP, "dccp": 33, "ipv6": 41,
+	"gre": 47, "esp": protoESP, "ah": protoAH, "icmp6": protoICMPv6, "ipv6-icmp": protoICMPv6,
+	"ospf": 89, "pim": protoPIM, "vrrp": protoVRRP, "carp": protoVRRP, "l2tp": 115, "sctp": protoSCTP,
 }
+
+// protoWords are the protocols that stand alone, each with the family that it is
+// looked for in.
+var protoWords = map[string]proto{
+	"tcp": {number: protoTCP}, "udp": {number: protoUDP}, "sctp": {number: protoSCTP},
+	"icmp": {number: protoICMP, family: family{name: "ip"}}, "icmp6": {number: protoICMPv6, family: family{name: "ip6"}},
+	"igmp": {number: protoIGMP, family: family{name: "ip"}}, "vrrp": {number: protoVRRP, family: family{name: "ip"}},
+	"carp": {number: protoVRRP, family: family{name: "ip"}},
+	"esp":  {number: protoESP}, "ah": {number: protoAH}, "pim": {number: protoPIM},
+}
+
+var familyWords = []string{"ip", "ip6", "arp"}
+
+// etherTypes are the names that `ether proto` takes.
+var etherTypes = map[string]uint16{"ip": typeIPv4, "ip6": typeIPv6, "arp": typeARP, "rarp": typeRARP}
 
 // service is a well-known port and the protocol it belongs to, "" for both.
 type service struct {
@@ -78,8 +104,8 @@ var icmp6Names = []name{
 	{"icmp6-multicastrouterterm", 153},
 }
 
-// octetNames is a header byte that can be compared: its protocol and the two ways
-// to write it.
+// octetNames is a header byte that can be compared: its protocol and the one or
+// two ways to write it.
 type octetNames struct {
 	proto, text, number string
 	field               field
@@ -92,6 +118,9 @@ var octets = []octetNames{
 	{"icmp", "icmpcode", "1", icmpCode, nil},
 	{"icmp6", "icmp6type", "0", icmpType, icmp6Names},
 	{"icmp6", "icmp6code", "1", icmpCode, nil},
+	{"ip", "1", "1", tos, nil},
+	{"ip", "8", "8", ttl, nil},
+	{"ip6", "7", "7", ttl, nil},
 }
 
 // valueOf returns the value that a name of the list has.
@@ -107,12 +136,10 @@ func valueOf(names []name, text string) (uint8, bool) {
 // unsupported are the words of pcap-filter(7) that are not part of this
 // language, with what to write instead where there is something.
 var unsupported = map[string]string{
-	"gateway": "write ether host MAC and not host ADDR", "broadcast": "write ether dst ff:ff:ff:ff:ff:ff",
-	"multicast": "write dst net 224.0.0.0/4 or dst net ff00::/8", "len": "write greater N or less N",
-	"mask": "write net ADDR/LEN", "link": "write ether", "rarp": "", "sctp": "write proto 132",
-	"igmp": "write proto 2", "ah": "write proto 51", "esp": "write proto 50", "pim": "write proto 103",
-	"vrrp": "write proto 112", "carp": "write proto 112", "igrp": "write proto 9", "protochain": "write proto",
-	"byte": "", "inbound": "name a hop that looks in", "outbound": "name a hop that looks out",
+	"gateway": "write ether host MAC and not host ADDR", "mask": "write net ADDR/LEN", "link": "write ether",
+	"rarp": "write ether proto 0x8035", "igrp": "write proto 9", "protochain": "write proto",
+	"tcp-psh": "write tcp-push",
+	"byte":    "", "inbound": "name a hop that looks in", "outbound": "name a hop that looks out",
 	"ifname": "name a hop", "on": "name a hop", "ifindex": "name a hop",
 	"mpls": "", "pppoed": "", "pppoes": "", "geneve": "", "atalk": "", "aarp": "", "decnet": "", "iso": "",
 	"stp": "", "ipx": "", "netbeui": "", "lat": "", "moprc": "", "mopdl": "", "clnp": "", "esis": "", "isis": "",

@@ -309,6 +309,10 @@ func (n octet) truth() truth {
 	ip, ip6 := family{"ip", n.tagged}.cond(), family{"ip6", n.tagged}.cond()
 	later, payload := flagged(bpf.PacketFragment), is(payloadOff, 0).not()
 	switch octets[n.at].proto {
+	case "ip":
+		return known(allOf(ip, test))
+	case "ip6":
+		return known(allOf(ip6, test))
 	case "tcp":
 		return guarded(allOf(ip, is(nextHdr, protoTCP)), later, flagged(bpf.PacketPorts), test)
 	case "icmp":
@@ -316,60 +320,4 @@ func (n octet) truth() truth {
 	default:
 		return guarded(allOf(ip6, is(nextHdr, protoICMPv6)), some{}, payload, test)
 	}
-}
-
-// mac is an Ethernet address.
-type mac struct {
-	side side
-	addr [6]byte
-}
-
-func (n mac) String() string {
-	a := n.addr
-	return qualified("ether", n.side, fmt.Sprintf("host %02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5]))
-}
-
-func (n mac) truth() truth {
-	src := allOf(is(ethSrc32, memory32(n.addr[2:])), is(ethSrc16, memory16(n.addr[:])))
-	dst := allOf(is(ethDst32, memory32(n.addr[:])), is(ethDst16, memory16(n.addr[4:])))
-	return known(n.side.of(src, dst))
-}
-
-// sized is greater or less.
-type sized struct {
-	less  bool
-	bytes uint32
-}
-
-func (n sized) String() string {
-	if n.less {
-		return fmt.Sprintf("less %d", n.bytes)
-	}
-	return fmt.Sprintf("greater %d", n.bytes)
-}
-
-func (n sized) truth() truth {
-	op := ge
-	if n.less {
-		op = le
-	}
-	return known(compare{size, ^uint32(0), op, n.bytes})
-}
-
-// vlan is the outermost tag, with any id if id is negative.
-type vlan struct{ id int }
-
-func (n vlan) String() string {
-	if n.id < 0 {
-		return "vlan"
-	}
-	return fmt.Sprintf("vlan %d", n.id)
-}
-
-func (n vlan) truth() truth {
-	tag := flagged(bpf.PacketVLAN)
-	if n.id < 0 {
-		return known(tag)
-	}
-	return known(allOf(tag, compare{vlanTCI, 0xfff, eq, uint32(n.id)}))
 }

@@ -27,6 +27,11 @@ var trickyExprs = []string{
 	"icmp[icmptype] == icmp-echo", "not icmp[icmptype] = 0", "icmp[icmpcode] != 0", "icmp[0] < 8", "icmp6[icmp6type] == icmp6-echo", "icmp6[icmp6code] == 0", "not icmp6[icmp6type] == icmp6-neighborsolicit",
 	"vlan", "vlan 5", "vlan 0x5 and ip", "not vlan", "vlan and tcp port 80", "vlan 5 and (host 10.1.2.3 or ip6)", "ip or vlan", "tcp and not vlan", "vlan and not ip", "vlan 4095 and arp",
 	"ether host 02:00:00:00:00:01 and vlan and ip host 10.1.2.3", "(vlan and ip) or greater 100", "vlan and icmp[icmptype] == 8", "vlan and icmp6", "vlan and tcp[tcpflags] & 2 != 0",
+	"sctp", "not igmp", "esp or ah", "pim", "vrrp", "not carp", "ip proto 6 or esp", "udp and not igmp or pim", "vlan and sctp", "not vlan and vrrp",
+	"broadcast", "not ether broadcast", "multicast", "ether multicast and not broadcast", "ip multicast", "not ip6 multicast", "vlan and ip multicast", "multicast and not ip multicast",
+	"len > 100", "len <= 90 and len != 60", "not len < 80", "len = 0x5a", "ether proto 0x88cc", `ether proto \arp or 0x8035`, "not ether proto 0x86dd", "vlan and ether proto 0x800", "ether proto 0x88cc or 0x600",
+	"ip[8] < 5", "not ip[8] = 64", "ip6[7] <= 1 or ip[8] <= 1", "ip[1] & 0xfc == 0xb8", "vlan and ip[8] != 64", "ip6[7] & 0xf0 != 0",
+	`ip proto \tcp or icmp`, "src or dst port 80 and src and dst host 10.1.2.3", "ether src 02:00:00:00:00:01 and (ip6 net fd16::/64 or arp)",
 }
 
 // exprs is a generator of expressions that libpcap takes too.
@@ -66,9 +71,11 @@ func (g exprs) tree(depth int) string {
 
 func (g exprs) condition() string {
 	side := pick(g.Rand, []string{"", "", "src ", "dst ", "src or dst ", "dst and src "})
-	switch g.IntN(14) {
+	switch g.IntN(15) {
 	case 0, 1:
 		return g.words()
+	case 14:
+		return g.cast()
 	case 2:
 		return side + "host " + g.values(func() string { return pick(g.Rand, poolV4) })
 	case 3:
@@ -95,7 +102,19 @@ func (g exprs) condition() string {
 }
 
 func (g exprs) words() string {
-	return pick(g.Rand, []string{"ip", "ip6", "arp", "icmp", "icmp6", "tcp", "udp", "greater 90", "less 120"})
+	return pick(g.Rand, []string{"ip", "ip6", "arp", "icmp", "icmp6", "tcp", "udp", "greater 90", "less 120",
+		"sctp", "igmp", "esp", "ah", "pim", "vrrp", "carp", fmt.Sprintf("len %s %d", g.relation(), 60+g.IntN(60))})
+}
+
+func (g exprs) relation() string {
+	return pick(g.Rand, []string{"=", "==", "!=", "<", "<=", ">", ">="})
+}
+
+func (g exprs) cast() string {
+	if g.IntN(3) == 0 {
+		return fmt.Sprintf("ether proto %#x", pick(g.Rand, poolEther))
+	}
+	return pick(g.Rand, []string{"broadcast", "ether broadcast", "multicast", "ether multicast", "ip multicast", "ip6 multicast"})
 }
 
 // values returns one value or some that share qualifiers.
@@ -123,5 +142,5 @@ func (g exprs) octet() string {
 	if g.IntN(2) == 0 {
 		s += "& (" + strings.Join([]string{constant(), constant()}, "|") + ") "
 	}
-	return s + pick(g.Rand, []string{"=", "==", "!=", "<", "<=", ">", ">="}) + " " + constant()
+	return s + g.relation() + " " + constant()
 }

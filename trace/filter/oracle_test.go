@@ -27,15 +27,25 @@ func missing(t *testing.T, what string) {
 // oracle is an expression as libpcap compiled it.
 type oracle struct{ vm *cbpf.VM } // nil: matches nothing
 
-var oracles sync.Map // of oracle by expression: one tcpdump runs for each
+var oracles sync.Map // of oracle by wording: one tcpdump runs for each
+
+// wording is an expression and the link layer that it is compiled for.
+type wording struct{ link, expr string }
 
 // pcapOracle compiles expr by tcpdump for Ethernet frames. It opens no device.
 func pcapOracle(t *testing.T, expr string) oracle {
 	t.Helper()
-	if o, ok := oracles.Load(expr); ok {
+	return linkOracle(t, wording{"EN10MB", expr})
+}
+
+// linkOracle compiles by tcpdump.
+func linkOracle(t *testing.T, w wording) oracle {
+	t.Helper()
+	if o, ok := oracles.Load(w); ok {
 		return o.(oracle)
 	}
-	args := []string{"-y", "EN10MB", "-ddd"}
+	expr := w.expr
+	args := []string{"-y", w.link, "-ddd"}
 	if expr != "" {
 		args = append(args, "--", expr)
 	}
@@ -51,7 +61,7 @@ func pcapOracle(t *testing.T, expr string) oracle {
 	default:
 		o.vm = newVM(t, string(out))
 	}
-	oracles.Store(expr, o)
+	oracles.Store(w, o)
 	return o
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/nsbpf/nsbpf/internal/nearest"
 )
 
 // parser reads an expression by recursive descent, the way libpcap's grammar
@@ -27,18 +29,14 @@ type qualifiers struct {
 // and a reader may think that it does.
 const hidden = "("
 
-var protoWords = map[string]proto{
-	"tcp": {number: protoTCP}, "udp": {number: protoUDP},
-	"icmp": {number: protoICMP}, "icmp6": {number: protoICMPv6},
-}
-
-var familyWords = []string{"ip", "ip6", "arp"}
-
 // applies has the protocols that may stand before each kind.
 var applies = map[string][]string{
 	"host": {"", "ip", "ip6", "arp", "ether"}, "net": {"", "ip", "ip6", "arp"},
-	"port": {"", "tcp", "udp"}, "portrange": {"", "tcp", "udp"}, "proto": {"", "ip", "ip6"},
+	"port": {"", "tcp", "udp"}, "portrange": {"", "tcp", "udp"}, "proto": {"", "ip", "ip6", "ether"},
 }
+
+// casters are the protocols that may stand before broadcast and multicast.
+var casters = []string{"ether", "ip", "ip6"}
 
 func (p *parser) peek() token { return p.tokens[0] }
 
@@ -82,6 +80,9 @@ func (p *parser) unexpected(t token) error {
 	}
 	return p.fail(t, hint, "unexpected %q", t.text)
 }
+
+// starts says whether t may be the first of a condition or of its value.
+func (t token) starts() bool { return t.kind == word || t.text == "(" || t.text == "not" }
 
 func (t token) quote() string {
 	if t.kind == end {
@@ -128,20 +129,23 @@ func (p *parser) parseTerm(q qualifiers) (node, qualifiers, error) {
 	if t.kind != word {
 		return nil, q, p.fail(t, "", "expected a condition, found %s", t.quote())
 	}
+	if n, ok, err := p.parseWord(t); ok {
+		return n, qualifiers{}, err
+	}
+	if q.kind == "node" && t.text == "host" && !p.tokens[1].starts() {
+		n, err := p.parseNode()
+		return n, q, err
+	}
 	switch t.text {
-	case "greater", "less":
-		n, err := p.parseSize()
-		return n, qualifiers{}, err
-	case "vlan":
-		n, err := p.parseVLAN()
-		return n, qualifiers{}, err
-	case "src", "dst", "host", "net", "port", "portrange", "proto", "ether",
-		"ip", "ip6", "arp", "icmp", "icmp6", "tcp", "udp":
+	case "node", "hop":
+		q = qualifiers{kind: p.next().text}
+		n, err := p.parseID(q)
+		return n, q, err
+	case "src", "dst", "host", "net", "port", "portrange", "proto", "ether", "ip", "ip6", "arp":
 		return p.parseQualified()
 	}
-	if v, ok := valueOf(flagNames, t.text); ok {
-		p.next()
-		return tcpFlag{name{t.text, v}, p.tagged}, qualifiers{}, nil
+	if protoWords[t.text].number != 0 {
+		return p.parseQualified()
 	}
 	if hint, ok := unsupported[t.text]; ok {
 		return nil, q, p.fail(t, hint, "%s is not supported", t.text)
@@ -151,6 +155,50 @@ func (p *parser) parseTerm(q qualifiers) (node, qualifiers, error) {
 		q.kind = "host"
 	}
 	return n, q, err
+}
+
+// parseWord reads a condition that has a word of its own, which is t; ok says
+// whether there was one.
+func (p *parser) parseWord(t token) (n node, ok bool, err error) {
+	switch t.text {
+	case "greater", "less", "len":
+		n, err = p.parseSize()
+		return n, true, err
+	case "vlan":
+		n, err = p.parseVLAN()
+		return n, true, err
+	case "broadcast", "multicast":
+		n, err = p.parseCast("")
+		return n, true, err
+	case "latency":
+		n, err = p.parseLatency()
+		return n, true, err
+	}
+	if n, ok = p.nameAlone(t.text); !ok {
+		for i, o := range outcomes {
+			if o.text == t.text {
+				n, ok = outcome{t, i}, true
+			}
+		}
+	}
+	if ok {
+		p.next()
+	}
+	return n, ok, nil
+}
+
+// nameAlone returns the condition that the name of a TCP flag or an ICMP type is
+// when it stands alone.
+func (p *parser) nameAlone(text string) (node, bool) {
+	if v, ok := valueOf(flagNames, text); ok {
+		return tcpFlag{name{text, v}, p.tagged}, true
+	}
+	for i, o := range octets {
+		if v, ok := valueOf(o.names, text); ok {
+			return octet{at: i, tagged: p.tagged, mask: 0xff, op: eq, value: v}, true
+		}
+	}
+	return nil, false
 }
 
 // parseQualified reads a protocol alone, a comparison of a protocol's byte, or
@@ -164,6 +212,10 @@ func (p *parser) parseQualified() (node, qualifiers, error) {
 	side, sided, err := p.parseSide()
 	if err != nil {
 		return nil, q, err
+	}
+	if cast := p.peek().text; !sided && (cast == "broadcast" || cast == "multicast") && slices.Contains(casters, q.proto) {
+		n, err := p.parseCast(q.proto)
+		return n, qualifiers{}, err
 	}
 	q.side, q.kind = side, "host"
 	kind, ok := p.accept("host", "net", "port", "portrange", "proto")
@@ -189,12 +241,10 @@ func (p *parser) parseQualified() (node, qualifiers, error) {
 func (p *parser) misapplied(t token, q qualifiers) error {
 	hint := ""
 	switch {
-	case q.proto == "ether" && q.kind == "proto":
-		hint = "write ip, ip6 or arp"
 	case q.proto == "ether":
-		hint = "ether takes host, src and dst"
+		hint = "ether takes host, src, dst and proto"
 	case q.kind == "port" || q.kind == "portrange":
-		hint = "only tcp and udp have ports"
+		hint = "only the ports of tcp and udp are read"
 	case q.kind == "proto":
 		hint = "write ip proto or ip6 proto"
 	default:
@@ -234,7 +284,7 @@ func (p *parser) parseProtoAlone(t token) (node, error) {
 		return p.parseOctet(t.text, bracket)
 	}
 	if t.text == "ether" {
-		return nil, p.fail(p.peek(), "ether takes host, src and dst", "expected host, src or dst, found %s", p.peek().quote())
+		return nil, p.fail(p.peek(), "ether takes host, src, dst, proto, broadcast and multicast", "expected host, found %s", p.peek().quote())
 	}
 	if slices.Contains(familyWords, t.text) {
 		return family{t.text, p.tagged}, nil
@@ -242,12 +292,6 @@ func (p *parser) parseProtoAlone(t token) (node, error) {
 	n := protoWords[t.text]
 	n.word = t.text
 	n.family.tagged = p.tagged
-	switch t.text {
-	case "icmp":
-		n.family.name = "ip"
-	case "icmp6":
-		n.family.name = "ip6"
-	}
 	return n, nil
 }
 
@@ -292,13 +336,17 @@ func (p *parser) parseValue(q qualifiers) (node, error) {
 		return p.parsePorts(q)
 	case "proto":
 		return p.parseProto(q)
+	case "node":
+		return p.parseNode()
+	case "hop":
+		return p.parseHop()
 	}
 	return p.parseBare(q)
 }
 
 var kindNouns = map[string]string{
 	"host": "an address", "net": "a net", "port": "a port", "portrange": "a range of ports",
-	"proto": "a protocol", "": "a condition", hidden: "a condition",
+	"proto": "a protocol", "node": "a node", "hop": "a hop", "": "a condition", hidden: "a condition",
 }
 
 // parseBare reads a value that no qualifier is in force for: an address, unless
@@ -324,20 +372,18 @@ func (p *parser) parseBare(q qualifiers) (node, error) {
 	if _, ok := services[t.text]; ok {
 		return nil, p.fail(t, "write port "+t.text, "%s has no qualifier", t.text)
 	}
-	return nil, p.fail(t, p.suggest(t.text), "%s is not a word of the filter language", t.text)
+	return nil, p.fail(t, suggest(t.text), "%s is not a word of the filter language", t.text)
 }
 
 // suggest returns a hint for an unknown word, or none.
-func (p *parser) suggest(text string) string {
-	for _, o := range octets {
-		if _, ok := valueOf(o.names, text); ok {
-			return fmt.Sprintf("write %s[%s] == %s", o.proto, o.text, text)
-		}
+func suggest(text string) string {
+	var known []string
+	for _, w := range Words() {
+		known = append(known, w.Text)
 	}
 	lower := strings.ToLower(text)
-	if _, known := applies[lower]; known || protoWords[lower].number != 0 || slices.Contains(familyWords, lower) ||
-		slices.Contains([]string{"src", "dst", "vlan", "and", "or", "not"}, lower) {
+	if slices.Contains(known, lower) {
 		return "write " + lower
 	}
-	return ""
+	return nearest.Hint(lower, known)
 }

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -58,6 +59,14 @@ func TestParse(t *testing.T) {
 		{"icmp[icmptype] != icmp-echoreply", "icmp[icmptype] != icmp-echoreply"},
 		{"vlan and ip and not host 10.1.2.3", "vlan and ip and not host 10.1.2.3"},
 		{"vlan 0x10 && arp", "vlan 16 and arp"},
+		{"broadcast or ether broadcast", "ether dst host ff:ff:ff:ff:ff:ff or ether dst host ff:ff:ff:ff:ff:ff"},
+		{"multicast and not ip multicast", "ether multicast and not ip multicast"},
+		{"len>100 and len <= 200 or len = 60", "len > 100 and less 200 or len == 60"},
+		{"ether proto arp or \\ip6 or 0x88cc", "ether proto 0x806 or ether proto 0x86dd or ether proto 0x88cc"},
+		{"icmp-echo or icmp6-neighborsolicit", "icmp[icmptype] == icmp-echo or icmp6[icmp6type] == icmp6-neighborsolicit"},
+		{"ip[8] < 5 and ip6[7] & 0xf == 1", "ip[8] < 5 and ip6[7] & 15 == 1"},
+		{"sctp or igmp", "sctp or igmp"},
+		{"proto tcp or esp", "proto 6 or esp"},
 	} {
 		e, err := Parse(tt.expr)
 		if err != nil {
@@ -92,12 +101,41 @@ func checkCanonical(t *testing.T, expr string) {
 func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ expr, caret string }{
 		{"icmp and gateway x", "         ^ gateway is not supported (write ether host MAC and not host ADDR)"},
-		{"ip broadcast", `   ^ broadcast is not supported (write ether dst ff:ff:ff:ff:ff:ff)`},
-		{"broadcast", "^ broadcast is not supported (write ether dst ff:ff:ff:ff:ff:ff)"},
-		{"sctp", "^ sctp is not supported (write proto 132)"},
-		{"len > 100", "^ len is not supported (write greater N or less N)"},
-		{"ip[0] & 0xf != 5", "  ^ ip[0] is not supported (only tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type] and icmp6[icmp6code] are)"},
-		{"tcp[0:2] = 80", "   ^ tcp[0:2] is not supported (only tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type] and icmp6[icmp6code] are)"},
+		{"ip broadcast", "   ^ ip broadcast is not supported (it depends on the netmask; write ether broadcast, or dst host ADDR)"},
+		{"arp multicast", `    ^ unexpected "multicast" (write "and" or "or" before it)`},
+		{"inbound", "^ inbound is not supported (name a hop that looks in)"},
+		{"mpls 5", "^ mpls is not supported"},
+		{"tcp and pppoes", "        ^ pppoes is not supported"},
+		{"rarp", "^ rarp is not supported (write ether proto 0x8035)"},
+		{"sctp port 80", "     ^ sctp does not apply to port (only the ports of tcp and udp are read)"},
+		{"len", "   ^ expected a comparison, found the end (write for example len > 100)"},
+		{"len > 1k", "      ^ 1k is not a length"},
+		{"len & 1 == 0", `    ^ expected a comparison, found "&" (write for example len > 100)`},
+		{"node", "    ^ expected a node, found the end"},
+		{"node host:br0", "     ^ host:br0 is not a node (write hop host:br0)"},
+		{"hop left", "    ^ hop left has no device (write hop left:DEVICE or node left)"},
+		{"hop host:", "    ^ hop host: is not whole (want node:device, and in or out)"},
+		{"hop :br0 in", "    ^ hop :br0 is not whole (want node:device, and in or out)"},
+		{"hop host:br0:up", "    ^ hop host:br0: direction \"up\" (want in or out)"},
+		{"hop host:br0 up", "             ^ unexpected \"up\" (write \"and\" or \"or\" before it)"},
+		{"hop host:br0 and 10.1.2.3", "                 ^ hop 10.1.2.3 has no device (write hop 10.1.2.3:DEVICE or node 10.1.2.3)"},
+		{"latency", "       ^ expected a comparison, found the end (write for example latency > 1ms)"},
+		{"latency 1ms", "        ^ expected a comparison, found \"1ms\" (write for example latency > 1ms)"},
+		{"latency = 1ms", "        ^ a latency is never the same twice, == is not supported (write for example latency > 1ms)"},
+		{"latency > 5", "          ^ 5 has no unit (write 5ms, or another of ns, us, ms, s)"},
+		{"latency > fast", "          ^ fast is not a duration (write for example latency > 1ms)"},
+		{"latency < -1ms", "          ^ -1ms is not a duration (write for example latency > 1ms)"},
+		{"latency > 9999999999999s", "          ^ 9999999999999s is not a duration (write for example latency > 1ms)"},
+		{"latency > µs", "          ^ unexpected character 'µ'"},
+		{"latency > (", "          ^ expected a duration, found \"(\" (write for example latency > 1ms)"},
+		{"dropped natted", "        ^ unexpected \"natted\" (write \"and\" or \"or\" before it)"},
+		{"tcp-psh", "^ tcp-psh is not supported (write tcp-push)"},
+		{"host a or b", "     ^ a is not an address"},
+		{"host left or right", "     ^ left is not an address (names are not looked up; if it is a node, write node left)"},
+		{"droped", `^ droped is not a word of the filter language (did you mean "dropped"?)`},
+		{"tcp and prot 80", `        ^ prot is not a word of the filter language (did you mean "proto"?)`},
+		{"ip[0] & 0xf != 5", "  ^ ip[0] is not supported (only tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type], icmp6[icmp6code], ip[1], ip[8] and ip6[7] are)"},
+		{"tcp[0:2] = 80", "   ^ tcp[0:2] is not supported (only tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type], icmp6[icmp6code], ip[1], ip[8] and ip6[7] are)"},
 		{"host example.com", "     ^ example.com is not an address (names are not looked up)"},
 		{"example.com", "^ example.com is not an address (names are not looked up, write an address)"},
 		{"host 10.1", "     ^ 10.1 is not an address (write net 10.1)"},
@@ -114,11 +152,15 @@ func TestParseErrors(t *testing.T) {
 		{"ip6 host 10.1.2.3", "         ^ ip6 does not apply to IPv4 addresses"},
 		{"arp net ::/0", "        ^ arp does not apply to IPv6 addresses"},
 		{"tcp host 10.1.2.3", "    ^ tcp does not apply to host (write tcp and host)"},
-		{"ip port 80", "   ^ ip does not apply to port (only tcp and udp have ports)"},
-		{"icmp port 80", "     ^ icmp does not apply to port (only tcp and udp have ports)"},
-		{"ether net 10", "      ^ ether does not apply to net (ether takes host, src and dst)"},
-		{"ether proto 0x800", "      ^ ether does not apply to proto (write ip, ip6 or arp)"},
-		{"ether", "     ^ expected host, src or dst, found the end (ether takes host, src and dst)"},
+		{"ip port 80", "   ^ ip does not apply to port (only the ports of tcp and udp are read)"},
+		{"icmp port 80", "     ^ icmp does not apply to port (only the ports of tcp and udp are read)"},
+		{"ether net 10", "      ^ ether does not apply to net (ether takes host, src, dst and proto)"},
+		{"ether proto 100", "            ^ 100 is a length and no ether type (types begin at 0x600)"},
+		{"ether proto 0x8100", "            ^ 0x8100 is a tag's type (write vlan)"},
+		{"ether proto 0x809b", "            ^ 0x809b is not supported"},
+		{"ether proto 65536", "            ^ 65536 is too large for an ether type (at most 65535)"},
+		{"ether proto foo", "            ^ foo is not an ether type"},
+		{"ether", "     ^ expected host, found the end (ether takes host, src, dst, proto, broadcast and multicast)"},
 		{"ether host 10.1.2.3", "           ^ 10.1.2.3 is not a MAC address"},
 		{"host 02:00:00:00:00:01", "     ^ 02:00:00:00:00:01 is not an address (write ether host 02:00:00:00:00:01)"},
 		{"port", "    ^ expected a port, found the end"},
@@ -137,7 +179,6 @@ func TestParseErrors(t *testing.T) {
 		{"tcp proto 6", "    ^ tcp does not apply to proto (write ip proto or ip6 proto)"},
 		{"proto 256", "      ^ 256 is too large for a protocol (at most 255)"},
 		{"proto foo", "      ^ foo is not a protocol"},
-		{"ip proto 6 or esp", "              ^ esp is not supported (write proto 50)"},
 		{"80", "^ 80 has no qualifier (write port 80)"},
 		{"tcp and 80", "        ^ 80 has no qualifier (write port 80)"},
 		{"(port 80) or 443", "             ^ 443 has no qualifier (write port 443)"},
@@ -145,7 +186,6 @@ func TestParseErrors(t *testing.T) {
 		{"https", "^ https has no qualifier (write port https)"},
 		{"TCP", "^ TCP is not a word of the filter language (write tcp)"},
 		{"foo", "^ foo is not a word of the filter language"},
-		{"icmp-echo", "^ icmp-echo is not a word of the filter language (write icmp[icmptype] == icmp-echo)"},
 		{"(tcp", `    ^ expected ")", found the end`},
 		{"tcp)", `   ^ unexpected ")"`},
 		{"()", ` ^ expected a condition, found ")"`},
@@ -167,16 +207,22 @@ func TestParseErrors(t *testing.T) {
 		{"less -1", "     ^ -1 is not a length"},
 	} {
 		_, err := Parse(tt.expr)
-		var got *Error
-		if !errors.As(err, &got) {
-			t.Errorf("Parse(%q): error %v, want an *Error", tt.expr, err)
-			continue
-		}
-		at, cause, _ := strings.Cut(tt.caret, "^ ")
-		want := "  " + tt.expr + "\n  " + at + "^\n" + cause
-		if diff := cmp.Diff(want, got.Excerpt()+got.cause()); diff != "" {
-			t.Errorf("Parse(%q) (-want +got):\n%s", tt.expr, diff)
-		}
+		checkCaret(t, tt.expr, tt.caret, err)
+	}
+}
+
+// checkCaret checks that err shows expr with the caret and the cause behind it.
+func checkCaret(t *testing.T, expr, caret string, err error) {
+	t.Helper()
+	var got *Error
+	if !errors.As(err, &got) {
+		t.Errorf("%q: error %v, want an *Error", expr, err)
+		return
+	}
+	at, cause, _ := strings.Cut(caret, "^ ")
+	want := "  " + expr + "\n  " + at + "^\n" + cause
+	if diff := cmp.Diff(want, got.Excerpt()+got.cause()); diff != "" {
+		t.Errorf("%q (-want +got):\n%s", expr, diff)
 	}
 }
 
@@ -221,7 +267,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("tcp-syn or 10.1.2.3")
 	f.Add("host fe80::1%eth0")
+	for _, expr := range ownExprs {
+		f.Add(expr)
+	}
 	packets := someFrames(7, 50, true)
+	w := paths{exprs{rand.New(rand.NewPCG(7, 1))}, nil}.way()
 	f.Fuzz(func(t *testing.T, expr string) {
 		e, err := Parse(expr)
 		if err != nil {
@@ -234,13 +284,33 @@ func FuzzParse(f *testing.F) {
 		if len(e.String()) <= maxLen {
 			checkCanonical(t, expr)
 		}
-		if _, err := e.Compile(); err != nil {
+		if _, err := e.Kernel().Compile(); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := e.Compile(); (err == nil) != (e.path == nil) {
+			t.Fatalf("compiled with own words: %v", err)
+		}
 		for _, b := range packets {
-			e.Match(readFrame(b))
+			p := readFrame(b)
+			if e.Match(p) != e.Kernel().Match(p) {
+				t.Fatalf("Match and Kernel differ on %+v", p)
+			}
+		}
+		wants, err := e.OnPaths(testHops)
+		var at *Error
+		if err != nil && !(errors.As(err, &at) && strings.Count(at.Excerpt(), "\n") == 2) {
+			t.Fatalf("%#v", err)
+		}
+		if first := wants != nil && wants(w); first != (wants != nil && wants(w)) {
+			t.Fatal("asked twice, another answer")
 		}
 	})
+}
+
+// ownExprs have nsbpf's own words.
+var ownExprs = []string{
+	"node left", "hop host:br0 in", "hop host:br0:out or left:left-veth", "dropped", "latency > 1.5ms", "latency<=10µs", "natted and tcp", "not retransmitted",
+	`node (left or \and) and host`, "tcp port 80 and (dropped or latency >= 1s) and not natted", "vlan and dropped or ip", "hop or:out.5 and host 10.1.2.3",
 }
 
 // TestParseDeep takes the most deeply nested expressions.
@@ -250,10 +320,16 @@ func TestParseDeep(t *testing.T) {
 		strings.Repeat("!", 4000) + "tcp",
 		strings.Repeat("ip||(", 500) + "tcp" + strings.Repeat(")", 500),
 		strings.Repeat("ip||(!udp&&(", 250) + "tcp" + strings.Repeat("))", 250),
+		strings.Repeat("!", 4000) + "natted",
+		strings.Repeat("ip||(", 500) + "dropped" + strings.Repeat(")", 500),
+		strings.Repeat("ip&&(!dropped||(", 200) + "natted" + strings.Repeat("))", 200),
 		strings.Repeat("!(", 1000) + "tcp" + strings.Repeat(" or ip)", 1000)[:7*150] + strings.Repeat(")", 850),
 	} {
 		e := mustParse(t, expr)
-		if _, err := e.Compile(); err != nil {
+		if _, err := e.Kernel().Compile(); err != nil {
+			t.Error(err)
+		}
+		if _, err := e.OnPaths(testHops); err != nil {
 			t.Error(err)
 		}
 		if len(e.String()) <= maxLen {

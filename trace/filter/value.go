@@ -41,9 +41,19 @@ func (p *parser) number(t token, what, text string, limit uint32) (uint32, error
 }
 
 func (p *parser) parseSize() (node, error) {
-	less := p.next().text == "less"
-	n, err := p.parseNumber("a length", 1<<32-1)
-	return sized{less, n}, err
+	n := sized{op: ge}
+	switch p.next().text {
+	case "less":
+		n.op = le
+	case "len":
+		var err error
+		if n.op, err = p.parseRelation("len > 100"); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	n.bytes, err = p.parseNumber("a length", 1<<32-1)
+	return n, err
 }
 
 func (p *parser) parseVLAN() (node, error) {
@@ -86,6 +96,8 @@ func addressHint(text string) string {
 		return "write ether host " + text
 	case strings.Trim(text, "0123456789.") == "" && strings.Count(text, ".") < 3:
 		return "write net " + text
+	case !strings.ContainsAny(text, ".:") && strings.ContainsAny(text, "ghijklmnopqrstuvwxyz_-"):
+		return "names are not looked up; if it is a node, write node " + text
 	case strings.ContainsAny(text, "ghijklmnopqrstuvwxyz_-"):
 		return "names are not looked up"
 	}
@@ -176,7 +188,46 @@ func (p *parser) parsePorts(q qualifiers) (node, error) {
 	return n, nil
 }
 
+// parseCast reads broadcast or multicast, behind a protocol or alone.
+func (p *parser) parseCast(proto string) (node, error) {
+	t := p.next()
+	if proto == "ether" {
+		proto = ""
+	}
+	switch {
+	case t.text == "multicast":
+		return group{family{proto, p.tagged}}, nil
+	case proto != "":
+		return nil, p.fail(t, "it depends on the netmask; write ether broadcast, or dst host ADDR", "%s broadcast is not supported", proto)
+	}
+	return mac{destination, [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, nil
+}
+
+// parseEtherType reads what follows ether proto: not what libpcap looks for
+// behind an LLC header too.
+func (p *parser) parseEtherType() (node, error) {
+	t := p.peek()
+	if v, ok := etherTypes[strings.TrimPrefix(t.text, `\`)]; ok {
+		p.next()
+		return etherType{p.tagged, v}, nil
+	}
+	v, err := p.parseNumber("an ether type", 0xffff)
+	switch {
+	case err != nil:
+	case v < 0x600:
+		err = p.fail(t, "types begin at 0x600", "%s is a length and no ether type", t.text)
+	case v == typeVLAN || v == typeQinQ || v == typeOldQinQ:
+		err = p.fail(t, "write vlan", "%s is a tag's type", t.text)
+	case v == typeAppleTalk || v == typeAARP:
+		err = p.fail(t, "", "%s is not supported", t.text)
+	}
+	return etherType{p.tagged, uint16(v)}, err
+}
+
 func (p *parser) parseProto(q qualifiers) (node, error) {
+	if q.proto == "ether" {
+		return p.parseEtherType()
+	}
 	t := p.peek()
 	n := proto{family: family{q.proto, p.tagged}}
 	if v, ok := protocols[strings.TrimPrefix(t.text, `\`)]; ok {
@@ -200,7 +251,7 @@ func (p *parser) parseOctet(proto string, bracket token) (node, error) {
 		return o.proto == proto && (at.text == o.text || at.text == o.number)
 	})
 	if n.at < 0 {
-		return nil, p.fail(bracket, "only tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type] and icmp6[icmp6code] are",
+		return nil, p.fail(bracket, "only tcp[tcpflags], icmp[icmptype], icmp[icmpcode], icmp6[icmp6type], icmp6[icmp6code], ip[1], ip[8] and ip6[7] are",
 			"%s[%s] is not supported", proto, at.text)
 	}
 	if err := p.expect("]"); err != nil {
@@ -212,13 +263,20 @@ func (p *parser) parseOctet(proto string, bracket token) (node, error) {
 			return nil, err
 		}
 	}
-	relation, ok := p.accept(relations[:]...)
-	if !ok {
-		return nil, p.fail(p.peek(), "write for example != 0", "expected a comparison, found %s", p.peek().quote())
+	if n.op, err = p.parseRelation("!= 0"); err != nil {
+		return nil, err
 	}
-	n.op = op(slices.Index(relations[:], relation.text))
 	n.value, err = p.parseSum(n.at)
 	return n, err
+}
+
+// parseRelation reads a comparison, of which there is an example.
+func (p *parser) parseRelation(example string) (op, error) {
+	relation, ok := p.accept(relations[:]...)
+	if !ok {
+		return 0, p.fail(p.peek(), "write for example "+example, "expected a comparison, found %s", p.peek().quote())
+	}
+	return op(slices.Index(relations[:], relation.text)), nil
 }
 
 // parseMask reads what is behind &: one constant, or several in parentheses,
