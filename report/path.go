@@ -2,9 +2,12 @@ package report
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strconv"
+	"time"
 
+	"github.com/nsbpf/nsbpf/collector"
 	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/trace"
 )
@@ -18,8 +21,23 @@ type PathText struct {
 	place int // width of the longest place
 	buf   []byte
 
-	path *trace.Path // the one being written
-	line int         // step of the last line
+	path  *trace.Path // the one being written
+	lines []line
+	above int // the last line that was written
+}
+
+// line is what was seen of a Path at a hop: the packet, or pieces of it.
+type line struct {
+	hop       hop.ID
+	parent    int // the line it comes from, or -1
+	first     int // step
+	last      int // the latest step
+	steps     int
+	with      uint32 // other packets that were merged
+	match     trace.Match
+	verdict   trace.Verdict
+	carried   uint64 // bytes of the packet
+	delivered uint64 // likewise; or they left the lab
 }
 
 // NewPathText returns a PathText that writes to w. hops are all of the lab's.
@@ -34,63 +52,158 @@ func NewPathText(w io.Writer, hops []hop.Hop, style Style) *PathText {
 
 // Path writes p in one call of the writer.
 func (t *PathText) Path(p *trace.Path) error {
-	t.path, t.line = p, -1
+	t.path, t.above = p, -1
+	t.lines = appendLines(t.lines[:0], p)
 	t.buf = append(t.buf[:0], t.style.Head...)
 	t.buf = append(t.buf, '#')
 	t.buf = strconv.AppendUint(t.buf, p.Number, 10)
 	t.buf = appendHeadline(append(t.buf, ' '), &p.Steps[0].Sighting)
-	t.buf = append(append(t.buf, t.style.Reset...), '\n')
+	t.buf = append(t.buf, t.style.Reset...)
+	if p.Attempt > 1 {
+		t.attempt()
+	}
+	t.buf = append(t.buf, '\n')
 	if p.Partial {
-		t.lines("  … on its way already when it was first seen")
+		t.say("  … on its way already when it was first seen")
 	}
-	t.branch(0)
-	if p.Verdict == trace.LastSeen {
-		t.lastSeen()
+	for i := range t.lines {
+		if t.lines[i].parent < 0 {
+			t.branch(i)
+		}
 	}
+	t.end()
 	t.path = nil
 	_, err := t.w.Write(t.buf)
 	return err
 }
 
-// branch writes step i and all that come from it.
+// attempt says how often the segment was sent.
+func (t *PathText) attempt() {
+	before := ""
+	if t.path.Again > 0 {
+		before = " after #" + strconv.FormatUint(t.path.Again, 10)
+	}
+	t.note(t.style.Note, "attempt "+strconv.Itoa(t.path.Attempt), before)
+}
+
+// appendLines adds p's lines. No part of a packet is at a hop twice.
+func appendLines(ls []line, p *trace.Path) []line {
+	at := func(id hop.ID) int {
+		for i := range ls {
+			if ls[i].hop == id {
+				return i
+			}
+		}
+		return -1
+	}
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		k := at(st.HopID())
+		if k < 0 {
+			k = len(ls)
+			parent := -1
+			if st.Prev >= 0 {
+				parent = at(p.Steps[st.Prev].HopID())
+			}
+			ls = append(ls, line{hop: st.HopID(), parent: parent, first: i, last: i})
+		}
+		l := &ls[k]
+		l.steps++
+		l.with += st.With
+		l.match = max(l.match, st.Match)
+		l.carried += uint64(st.Length)
+		if st.Verdict != trace.LastSeen {
+			l.verdict = max(l.verdict, st.Verdict)
+			l.delivered += uint64(st.Length)
+		}
+		if st.TimeNS >= p.Steps[l.last].TimeNS {
+			l.last = i
+		}
+	}
+	return ls
+}
+
+// branch writes line i and all that come from it.
 func (t *PathText) branch(i int) {
-	t.step(i)
-	for k := i + 1; k < len(t.path.Steps); k++ {
-		if t.path.Steps[k].Prev == i {
+	t.line(i)
+	for k := i + 1; k < len(t.lines); k++ {
+		if t.lines[k].parent == i {
 			t.branch(k)
 		}
 	}
 }
 
-func (t *PathText) step(i int) {
-	st := &t.path.Steps[i]
-	h := t.hops[st.HopID()]
+func (t *PathText) line(i int) {
+	l := &t.lines[i]
+	st := &t.path.Steps[l.first]
+	h := t.hops[l.hop]
 	t.buf = append(t.buf, "  "...)
 	t.buf = appendPadded(t.buf, h.Place(), t.place+2)
 	t.buf = appendPadded(t.buf, h.Direction.Short(), 5)
 	t.buf = appendDelta(t.buf, st)
 
-	if st.Prev != t.line {
-		t.note("", "after ", t.hops[t.path.Steps[st.Prev].HopID()].String())
+	if l.parent >= 0 && l.parent != t.above {
+		t.note("", "after ", t.hops[t.lines[l.parent].hop].String())
 	}
 	switch {
 	case st.Change.Readdressed():
 		t.note(t.style.Note, t.ends(st), words(st.Change))
-	case i == 0 && t.readdressed():
+	case l.first == 0 && t.readdressed():
 		t.note("", t.ends(st), "")
 	}
-	if st.Match > trace.MatchSkb {
-		t.note("", "by ", st.Match.String())
+	t.pieces(l)
+	if l.match > trace.MatchSkb && !(l.match == trace.MatchSegments && l.steps > 1) {
+		t.note("", "by ", l.match.String())
 	}
-	switch st.Verdict {
-	case trace.Delivered:
-		t.note(t.style.Good, "delivered, ", Duration(t.path.Since(i)))
-	case trace.LeftLab:
-		t.note(t.style.Good, "left the lab, ", Duration(t.path.Since(i)))
-	}
+	t.verdict(l)
 	t.buf = append(bytes.TrimRight(t.buf, " "), '\n')
-	t.line = i
+	t.above = i
 }
+
+// pieces says how the packet was cut or put together at l.
+func (t *PathText) pieces(l *line) {
+	first, last := &t.path.Steps[l.first], &t.path.Steps[l.last]
+	switch {
+	case l.steps > 1:
+		over := " over " + Duration(time.Duration(last.TimeNS-first.TimeNS))
+		t.note("", "in "+quantity(uint64(l.steps), noun(last)), over)
+	case l.parent >= 0 && first.Length > t.path.Steps[t.lines[l.parent].first].Length && l.with == 0:
+		t.note("", "put together", "")
+	}
+	if l.with > 0 {
+		t.note("", "with ", quantity(uint64(l.with), "other packet"))
+	}
+}
+
+// noun returns what a piece of a packet is.
+func noun(st *trace.Step) string {
+	switch {
+	case st.Segments > 1:
+		return "packet"
+	case st.Packet.Proto == collector.ProtoTCP || st.Packet.Proto == collector.ProtoUDP && st.HasPorts():
+		return "segment"
+	}
+	return "fragment"
+}
+
+func (t *PathText) verdict(l *line) {
+	verb := ""
+	switch l.verdict {
+	case trace.Delivered:
+		verb = "delivered, "
+	case trace.LeftLab:
+		verb = "left the lab, "
+	default:
+		return
+	}
+	if l.delivered < uint64(t.path.Payload) {
+		verb = part(uint32(l.delivered), t.path.Payload) + verb
+	}
+	t.note(t.style.Good, verb, Duration(t.path.Since(l.last)))
+}
+
+// part returns "n of all B ".
+func part(n, all uint32) string { return fmt.Sprintf("%d of %d B ", n, all) }
 
 // deltaWidth is that of "+99.9 µs".
 const deltaWidth = 8
@@ -143,21 +256,52 @@ func words(c trace.Change) string {
 	return ""
 }
 
-// lastSeen says where the Path ended, and what is known of why.
-func (t *PathText) lastSeen() {
+// end says what became of what was not delivered.
+func (t *PathText) end() {
+	p := t.path
+	for i := range p.Merges {
+		const most = 3
+		if i == most {
+			t.say("    and " + quantity(uint64(len(p.Merges)-most), "more piece"))
+			break
+		}
+		t.merged(&p.Merges[i])
+	}
+	switch {
+	case p.Verdict == trace.LastSeen:
+		t.lastSeen("")
+	case p.Verdict == trace.PartlyDelivered && p.Missing > 0:
+		t.lastSeen(part(p.Missing, p.Payload))
+	case p.Verdict == trace.PartlyDelivered:
+		t.say("  " + t.style.Bad + "✗ its last fragment was not seen" + t.style.Reset)
+	}
+}
+
+// merged says where a piece went on.
+func (t *PathText) merged(m *trace.Merge) {
+	what := ""
+	if m.Length < t.path.Payload {
+		what = part(m.Length, t.path.Payload)
+	}
+	t.say("  → " + what + "merged into #" + strconv.FormatUint(m.Path, 10) + " at " + t.hops[m.Hop].String() + ", +" + Duration(m.Delta))
+}
+
+// lastSeen says where the Path, or that part of it, ended, and what is known of
+// why.
+func (t *PathText) lastSeen(what string) {
 	p := t.path
 	st := &p.Steps[p.End]
 	h := t.hops[st.HopID()]
-	t.lines("  " + t.style.Bad + "✗ last seen at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
+	t.say("  " + t.style.Bad + "✗ " + what + "last seen at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
 	switch {
 	case p.GivenUp:
-		t.lines("    given up: too many packets were on their way at once")
+		t.say("    given up: too many packets were on their way at once")
 	case len(p.Next) > 0:
-		t.lines("    next hop would have been " + t.oneOf(p.Next))
+		t.say("    next hop would have been " + t.oneOf(p.Next))
 	case st.Addressed() && st.IsGroup():
-		t.lines("    no node that it came to is known to own " + st.Dst().String())
+		t.say("    no node that it came to is known to own " + st.Dst().String())
 	case st.Addressed() && h.Direction == hop.Ingress:
-		t.lines("    " + st.Dst().String() + " is not known to be an address of " + h.Node + ", which does not forward")
+		t.say("    " + st.Dst().String() + " is not known to be an address of " + h.Node + ", which does not forward")
 	}
 }
 
@@ -180,4 +324,5 @@ func (t *PathText) oneOf(ids []hop.ID) string {
 	return s
 }
 
-func (t *PathText) lines(s string) { t.buf = append(append(t.buf, s...), '\n') }
+// say writes a line of its own.
+func (t *PathText) say(s string) { t.buf = append(append(t.buf, s...), '\n') }

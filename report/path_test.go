@@ -130,7 +130,8 @@ func flagged(s collector.Sighting, f bpf.PacketFlag) collector.Sighting {
 
 func snat(src string, port uint16) func(*collector.Sighting) {
 	return func(s *collector.Sighting) {
-		s.Orig = bpf.Tuple{Src: s.Packet.Src, Dst: s.Packet.Dst, Status: collector.ConnSNAT}
+		p := &s.Packet
+		s.Orig = bpf.Tuple{Src: p.Src, Dst: p.Dst, Sport: p.Sport + p.ICMPID, Dport: p.Dport, Status: collector.ConnSNAT}
 		s.Packet.Src = netip.MustParseAddr(src).As16()
 		s.Packet.TTL--
 		if s.HasPorts() {
@@ -141,7 +142,10 @@ func snat(src string, port uint16) func(*collector.Sighting) {
 
 func back(remote, dst string) func(*collector.Sighting) {
 	return func(s *collector.Sighting) {
-		s.Orig = bpf.Tuple{Src: netip.MustParseAddr(dst).As16(), Dst: netip.MustParseAddr(remote).As16(), Status: collector.ConnSNAT}
+		s.Orig = bpf.Tuple{
+			Src: netip.MustParseAddr(dst).As16(), Dst: netip.MustParseAddr(remote).As16(),
+			Sport: s.Packet.ICMPID, Status: collector.ConnSNAT,
+		}
 		s.Packet.Dst = s.Orig.Src
 		s.Packet.TTL--
 	}
@@ -183,7 +187,7 @@ func TestPathText(t *testing.T) {
 					return err
 				}
 			}
-			return LedgerText(w, r.joiner.Totals(), collector.Ledger{Seen: 33, Traced: 30, Filtered: 2, Lost: 1}, style)
+			return ClosingText(w, r.closing(), style)
 		}
 	}
 	golden(t, "paths.txt", write(Style{}))
@@ -202,7 +206,7 @@ func TestPathJSON(t *testing.T) {
 		return nil
 	})
 	goldenJSON(t, "ledger.json", "nsbpf.ledger/1", func(w io.Writer) error {
-		return LedgerJSON(w, "nat", r.joiner.Totals(), collector.Ledger{Seen: 33, Traced: 30, Filtered: 2, Lost: 1})
+		return ClosingJSON(w, r.closing())
 	})
 }
 

@@ -48,9 +48,29 @@ type pathDoc struct {
 	DurationNS int64     `json:"duration_ns"`
 	Partial    bool      `json:"partial,omitempty"`
 	GivenUp    bool      `json:"given_up,omitempty"`
+	Attempt    int       `json:"attempt,omitempty"` // if it is not 1
+	Again      uint64    `json:"again,omitempty"`
 	Packet     packetDoc `json:"packet"`
-	Steps      []stepDoc `json:"steps"`
-	Next       []string  `json:"next,omitempty"`
+	// Payload is given of a packet in pieces.
+	Payload uint32     `json:"payload,omitempty"`
+	Missing uint32     `json:"missing,omitempty"`
+	Steps   []stepDoc  `json:"steps"`
+	Merges  []mergeDoc `json:"merges,omitempty"`
+	Next    []string   `json:"next,omitempty"`
+}
+
+type mergeDoc struct {
+	pieceDoc
+	Step    int    `json:"step"`
+	Hop     string `json:"hop"`
+	DeltaNS int64  `json:"delta_ns"`
+	Path    uint64 `json:"path"`
+	AtStep  int    `json:"at_step"`
+}
+
+type pieceDoc struct {
+	Offset uint32 `json:"offset"`
+	Length uint32 `json:"length"`
 }
 
 type packetDoc struct {
@@ -92,6 +112,9 @@ type stepDoc struct {
 	Dport     uint16        `json:"dport,omitempty"`
 	TTL       uint8         `json:"ttl,omitempty"`
 	NAT       []string      `json:"nat,omitempty"`
+	Segments  uint16        `json:"segments,omitempty"` // this and what follows: of a packet in pieces
+	Piece     *pieceDoc     `json:"piece,omitempty"`
+	With      uint32        `json:"with,omitempty"`
 	Verdict   string        `json:"verdict,omitempty"`
 }
 
@@ -102,15 +125,37 @@ func (j *PathJSON) Path(p *trace.Path) error {
 		Schema: "nsbpf.path/1", Lab: j.lab, Path: p.Number, TimeNS: j.time(first),
 		Verdict: p.Verdict.String(), End: j.hops[p.Steps[p.End].HopID()].String(), DurationNS: int64(p.Duration()),
 		Partial: p.Partial, GivenUp: p.GivenUp, Packet: newPacketDoc(first),
-		Steps: j.doc.Steps[:0], Next: j.doc.Next[:0],
+		Again: p.Again, Missing: p.Missing,
+		Steps: j.doc.Steps[:0], Merges: j.doc.Merges[:0], Next: j.doc.Next[:0],
+	}
+	if p.Attempt > 1 {
+		j.doc.Attempt = p.Attempt
 	}
 	for i := range p.Steps {
 		j.doc.Steps = append(j.doc.Steps, j.step(&p.Steps[i]))
+	}
+	if p.InPieces() || len(p.Merges) > 0 {
+		j.pieces(p)
 	}
 	for _, id := range p.Next {
 		j.doc.Next = append(j.doc.Next, j.hops[id].String())
 	}
 	return j.enc.Encode(&j.doc)
+}
+
+// pieces adds what each step carries of the packet.
+func (j *PathJSON) pieces(p *trace.Path) {
+	j.doc.Payload = p.Payload
+	for i := range p.Steps {
+		st, d := &p.Steps[i], &j.doc.Steps[i]
+		d.Segments, d.With = st.Segments, st.With
+		d.Piece = &pieceDoc{st.Offset, st.Length}
+	}
+	for _, m := range p.Merges {
+		j.doc.Merges = append(j.doc.Merges, mergeDoc{
+			pieceDoc{m.Offset, m.Length}, m.Step, j.hops[m.Hop].String(), int64(m.Delta), m.Path, m.AtStep,
+		})
+	}
 }
 
 func (j *PathJSON) time(s *collector.Sighting) int64 { return int64(s.TimeNS) + j.epoch }

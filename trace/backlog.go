@@ -11,6 +11,19 @@ type backlog struct {
 
 func (b *backlog) empty() bool { return b.head == len(b.held) }
 
+// all returns the sightings, earliest first.
+func (b *backlog) all() []collector.Sighting { return b.held[b.head:] }
+
+// take returns sighting i and drops it.
+func (b *backlog) take(i int) collector.Sighting {
+	s := b.held[b.head+i]
+	copy(b.held[b.head+1:], b.held[b.head:b.head+i])
+	b.drop()
+	return s
+}
+
+func (b *backlog) len() int { return len(b.held) - b.head }
+
 func (b *backlog) push(s *collector.Sighting) {
 	b.held = append(b.held, *s)
 	i := len(b.held) - 1

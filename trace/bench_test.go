@@ -22,6 +22,7 @@ func BenchmarkJoiner(b *testing.B) {
 				if from+batch > len(in) {
 					for k := range in {
 						in[k].TimeNS += round
+						in[k].Packet.Seq += 20_000 * 1448
 					}
 					from = 0
 				}

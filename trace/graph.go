@@ -20,6 +20,7 @@ type place struct {
 	exists bool
 	fed    bool     // a hop of the lab comes before it
 	next   []hop.ID // sorted
+	wires  []bool   // by next: nothing is translated on the way
 	onward []hop.ID // next, without the way back if there is another
 	owned  map[[16]byte]struct{}
 }
@@ -49,28 +50,40 @@ func newGraph(hops []hop.Hop, edges []hop.Edge, owners map[string][]netip.Addr) 
 		g.at(e.From).next = append(g.at(e.From).next, e.To)
 		g.at(e.To).fed = true
 	}
-	g.skipXDP()
+	g.throughXDP()
+	g.markWires(edges)
 	for i := range g.places {
 		g.places[i].onward = g.onward(&g.places[i])
 	}
 	return g, nil
 }
 
-// skipXDP makes what follows an XDP hop follow what comes before it: nothing is
-// sighted there.
-func (g *graph) skipXDP() {
+// throughXDP takes away what leads past an XDP hop: every packet that comes to the
+// device passes it.
+func (g *graph) throughXDP() {
 	for i := range g.places {
 		p := &g.places[i]
-		var next []hop.ID
-		for _, id := range p.next {
-			if to := g.at(id); to.Layer == hop.XDP {
-				next = append(next, to.next...)
-			} else {
-				next = append(next, id)
+		slices.Sort(p.next)
+		p.next = slices.Compact(p.next)
+		for _, id := range slices.Clone(p.next) {
+			if x := g.at(id); x.Layer == hop.XDP {
+				p.next = slices.DeleteFunc(p.next, func(id hop.ID) bool { return slices.Contains(x.next, id) })
 			}
 		}
-		slices.Sort(next)
-		p.next = slices.Compact(next)
+	}
+}
+
+// markWires notes where nothing is translated on the way: on wires, and from and
+// to XDP hops.
+func (g *graph) markWires(edges []hop.Edge) {
+	for i := range g.places {
+		g.places[i].wires = make([]bool, len(g.places[i].next))
+	}
+	for _, e := range edges {
+		from, to := g.at(e.From), g.at(e.To)
+		if k, ok := slices.BinarySearch(from.next, e.To); ok && (e.Wire || from.Layer == hop.XDP || to.Layer == hop.XDP) {
+			from.wires[k] = true
+		}
 	}
 }
 
@@ -97,10 +110,12 @@ func (g *graph) at(id hop.ID) *place {
 	return &g.places[id]
 }
 
-// follows says whether a packet can be at hop to next after hop from.
-func (g *graph) follows(from, to uint16) bool {
-	_, ok := slices.BinarySearch(g.places[from].next, hop.ID(to))
-	return ok
+// edge returns whether a packet can be at hop to next after hop from, and if so
+// whether it comes there by a wire.
+func (g *graph) edge(from, to uint16) (wire, ok bool) {
+	p := &g.places[from]
+	k, ok := slices.BinarySearch(p.next, hop.ID(to))
+	return ok && p.wires[k], ok
 }
 
 // verdict says whether s, which is at p, has come to an end there as far as its

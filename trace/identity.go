@@ -23,17 +23,20 @@ func sameFields(a, b *collector.Sighting) bool {
 		return false
 	}
 	if a.IsFragment() || b.IsFragment() {
-		return p.Frag == q.Frag || a.IsFragment() != b.IsFragment()
+		return p.Frag == q.Frag && p.FragID == q.FragID || a.IsFragment() != b.IsFragment()
 	}
-	return p.Seq == q.Seq && p.Ack == q.Ack && p.TSVal == q.TSVal && p.TCPFlags == q.TCPFlags &&
-		p.ICMPType == q.ICMPType && p.ICMPCode == q.ICMPCode && p.ICMPSeq == q.ICMPSeq &&
-		content(a) == content(b)
+	flags, ok := p.TCPFlags^q.TCPFlags, content(a) == content(b)
+	if a.Segments != b.Segments {
+		flags, ok = flags&^looseFlags, true
+	}
+	return ok && flags == 0 && p.Seq == q.Seq && p.Ack == q.Ack && p.TSVal == q.TSVal &&
+		p.ICMPType == q.ICMPType && p.ICMPCode == q.ICMPCode && p.ICMPSeq == q.ICMPSeq
 }
 
 // sameFingerprint is sameFields and what GSO, GRO and defragmentation change.
 func sameFingerprint(a, b *collector.Sighting) bool {
-	return a.Packet.Len == b.Packet.Len && a.Segments == b.Segments && a.Packet.Frag == b.Packet.Frag &&
-		sameFields(a, b)
+	p, q := &a.Packet, &b.Packet
+	return p.Len == q.Len && a.Segments == b.Segments && p.Frag == q.Frag && p.FragID == q.FragID && sameFields(a, b)
 }
 
 // fingerprint returns a hash that is equal where sameFingerprint holds.
@@ -41,6 +44,9 @@ func fingerprint(s *collector.Sighting) uint64 {
 	p := &s.Packet
 	h := uint64(p.EtherType)<<48 | uint64(p.Proto)<<40 | uint64(p.IPID)<<16 | uint64(s.Segments)
 	h = mix(h, uint64(p.Len)<<16|uint64(p.Frag))
+	if p.FragID != 0 {
+		h = mix(h, uint64(p.FragID))
+	}
 	if !s.IsFragment() {
 		h = mix(h, uint64(p.Seq)<<32|uint64(p.Ack))
 		h = mix(h, uint64(p.TSVal)<<32|uint64(content(s)))
@@ -65,26 +71,4 @@ func content(s *collector.Sighting) uint32 {
 		return 0
 	}
 	return s.PayloadHash
-}
-
-// sameEnds says whether to can be from's packet by its addresses: NAT leaves one
-// of the two as it was, or, where it changes both, conntrack remembers them.
-func sameEnds(from, to *collector.Sighting) bool {
-	p, q, o := &from.Packet, &to.Packet, &to.Orig
-	if p.Src == q.Src || p.Dst == q.Dst {
-		return true
-	}
-	const both = collector.ConnSNAT | collector.ConnDNAT
-	if o.Status&both != both {
-		return false
-	}
-	return p.Src == o.Src && p.Dst == o.Dst || q.Src == o.Dst && q.Dst == o.Src
-}
-
-// answers says whether to goes back to where from came from, as a reply does
-// that was put into the same skb. A packet that a node sends back to its sender
-// by translating both addresses is not one.
-func answers(from, to *collector.Sighting) bool {
-	p, q := &from.Packet, &to.Packet
-	return p.Src == q.Dst && p.Dst == q.Src && !sameEnds(from, to)
 }

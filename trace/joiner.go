@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -27,7 +28,11 @@ type Config struct {
 	// it may be one that the receiver translates and sends on, or have branches;
 	// 0: 5 ms.
 	Settle time.Duration
-	// MaxOpen bounds the packets that are on their way at once; 0: 65536.
+	// Skew is by how much the clocks of two CPUs may disagree: so much earlier a
+	// sighting may be than the one that it comes from; 0: 5 µs.
+	Skew time.Duration
+	// MaxOpen bounds the packets that are on their way at once, and likewise the
+	// TCP senders and the translations that are remembered; 0: 65536.
 	MaxOpen int
 }
 
@@ -40,6 +45,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Linger, 200*time.Millisecond)
 	set(&c.HoldBack, time.Millisecond)
 	set(&c.Settle, 5*time.Millisecond)
+	set(&c.Skew, 5*time.Microsecond)
 	if c.MaxOpen <= 0 {
 		c.MaxOpen = 1 << 16
 	}
@@ -48,34 +54,47 @@ func (c Config) withDefaults() Config {
 
 // Joiner makes Paths of sightings.
 //
-// A sighting joins an open Path if its hop follows one of the Path's hops, the
-// Path has not been at its hop, and they are of the same packet by
-// [Config.Identity]; else it begins a Path. So every sighting is in one Path, a
+// A sighting joins an open Path if its hop follows one of the Path's hops, what it
+// carries of the packet has not been at its hop, and they are of the same packet
+// by [Config.Identity]; else it begins a Path. So every sighting is in one Path, a
 // packet that is sent again begins its own, and an address that the kernel uses
-// again does not mislead. A Path is complete when its packet was delivered or
-// left the lab, of a group packet when it has come everywhere, or when it was
-// not seen for the Linger time.
+// again does not mislead. What was put together from several packets is in the
+// Path of the first, and the others' end there. A Path is complete when its packet
+// was delivered or left the lab, of a group packet when it has come everywhere, of
+// one in pieces when all have come to an end, or when it was not seen for the
+// Linger time.
 type Joiner struct {
 	config Config
 	graph  *graph
 	emit   func(*Path)
 
+	pending pending
+	ahead   ahead
+	passing open // room of passes'
 	backlog backlog
-	now     uint64 // latest event time that was reached
+	early   backlog // those that may come before the one that they come from
+	now     uint64  // latest event time that was reached
 	totals  Totals
 
+	begun   uint64
 	opened  int
-	waiting list // not done, by time of the last step
-	settled list // done, likewise
-	skbs    map[uint64]*open
-	heads   map[uint64]*open
-	prints  prints
+	waiting queue // not done
+	settled queue // done
+	skbs    addresses
+	heads   addresses
+	prints  index
+	lanes   index
 	flows   flows
+	senders senders
 	spare   []*open
 }
 
-// mostSpare bounds the steps for which the memory of a Path is kept.
-const mostSpare = 256
+const (
+	// mostSpare bounds the steps for which the memory of a Path is kept.
+	mostSpare = 256
+	// mostSteps bounds those of an open Path.
+	mostSteps = 1 << 12
+)
 
 // NewJoiner returns a Joiner that hands each completed Path to emit. The Path is
 // the Joiner's again when emit returns; [Path.Clone] keeps it.
@@ -86,11 +105,15 @@ func NewJoiner(c Config, emit func(*Path)) (*Joiner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Joiner{
-		config: c.withDefaults(), graph: g, emit: emit,
-		skbs: make(map[uint64]*open), heads: make(map[uint64]*open), prints: make(prints),
-		flows: make(flows),
-	}, nil
+	c = c.withDefaults()
+	j := &Joiner{
+		config: c, graph: g, emit: emit, ahead: make(ahead),
+		skbs: newAddresses(), heads: newAddresses(),
+		prints: newIndex(byPrint), lanes: newIndex(byLane),
+	}
+	j.flows = flows{known: make(map[flow]flow), most: c.MaxOpen, forgot: &j.totals.Forgotten}
+	j.senders = senders{recent: make(map[sender]*sent), most: c.MaxOpen, forgot: &j.totals.Forgotten}
+	return j, nil
 }
 
 // Add takes sightings, about in the order of their times, and completes the
@@ -120,7 +143,11 @@ func (j *Joiner) Advance(now uint64) {
 
 // Flush completes all Paths: nothing more will come.
 func (j *Joiner) Flush() {
+	j.pending.release(math.MaxUint64, j.run)
 	j.Advance(j.now)
+	for !j.early.empty() {
+		j.giveLastChance(true)
+	}
 	for j.opened > 0 {
 		j.complete(j.oldest())
 	}
@@ -129,92 +156,137 @@ func (j *Joiner) Flush() {
 // Totals returns what was done so far.
 func (j *Joiner) Totals() Totals { return j.totals }
 
-// see gives s a place in a Path.
+// see takes s, the next in the order of time.
 func (j *Joiner) see(s *collector.Sighting) {
 	j.totals.Sightings++
 	j.reach(s.TimeNS)
-	at := j.graph.at(s.HopID())
-	if at == nil {
-		j.totals.Strays++
-		return
-	}
-	o, prev, match := j.find(at, s)
-	if o == nil {
-		o = j.begin(at, s)
-	} else {
-		j.byTime(o).remove(o, byTime)
-	}
-	o.step(s, prev, match, j.verdict(at, s))
-	if n := len(o.Steps) - 1; o.Steps[n].Change.Readdressed() {
-		j.flows.learn(&o.Steps[prev].Sighting, s)
-	}
-	if o.awaited += at.copies(); prev >= 0 {
-		o.awaited--
-	}
-	j.keep(o, s)
-}
-
-// verdict says whether s has come to an end at place at, for all that is known:
-// a packet that the node translates and sends on looks like one for the node.
-func (j *Joiner) verdict(at *place, s *collector.Sighting) Verdict {
-	v := at.verdict(s)
-	if v == Delivered && len(at.next) > 0 && j.flows.translates(s) {
-		return LastSeen
-	}
-	return v
+	j.admit(s, false)
 }
 
 // reach moves the time on and completes what has waited long enough. Time does
 // not go back for a sighting that comes too late.
 func (j *Joiner) reach(t uint64) {
 	j.now = max(j.now, t)
-	for o := j.settled.first; o != nil && j.now-o.last >= uint64(j.config.Settle); o = j.settled.first {
+	for !j.early.empty() && j.giveLastChance(false) {
+	}
+	for o := j.settled.due(j.now, j.config.Settle); o != nil; o = j.settled.due(j.now, j.config.Settle) {
 		j.complete(o)
 	}
-	for o := j.waiting.first; o != nil && j.now-o.last >= uint64(j.config.Linger); o = j.waiting.first {
+	for o := j.waiting.due(j.now, j.config.Linger); o != nil; o = j.waiting.due(j.now, j.config.Linger) {
 		j.complete(o)
 	}
 }
 
-// begin returns a new Path for s, without its step.
-func (j *Joiner) begin(at *place, s *collector.Sighting) *open {
+// join makes s a step of the Path f.path.
+func (j *Joiner) join(at *place, s *collector.Sighting, f found) {
+	o, own := f.path, f.path.Payload
+	grown := o.step(s, f.prev, f.match, f.piece, j.verdict(at, o, s))
+	n := len(o.Steps) - 1
+	if f.prev >= 0 {
+		o.awaited--
+		if o.Steps[n].Change.Readdressed() {
+			j.flows.learn(&o.Steps[f.prev].Sighting, s)
+		}
+	}
+	o.awaited += at.copies()
+	if o.parts {
+		j.together(o, n)
+	}
+	j.address(o, n)
+	j.seen(o)
+	if grown && o.cut != datagram && n > 0 {
+		j.absorb(o, own)
+	}
+	if n+1 >= mostSteps {
+		o.GivenUp = true
+		j.complete(o)
+	}
+}
+
+// verdict says whether s, which is of o, has come to an end at place at, for all
+// that is known: a packet that the node translates and sends on looks like one
+// for the node. Of a later fragment the first at the hop tells.
+func (j *Joiner) verdict(at *place, o *open, s *collector.Sighting) Verdict {
+	v := at.verdict(s)
+	if v != Delivered || len(at.next) == 0 || len(j.flows.known) == 0 {
+		return v
+	}
+	for i := 0; !ported(s) && i < len(o.Steps); i++ {
+		if st := &o.Steps[i]; st.Hop == s.Hop {
+			s = &st.Sighting
+		}
+	}
+	if j.flows.translates(s) {
+		return LastSeen
+	}
+	return v
+}
+
+// begin returns the place of s as the first step of a new Path.
+func (j *Joiner) begin(at *place, s *collector.Sighting) found {
 	if j.opened >= j.config.MaxOpen {
 		o := j.oldest()
 		o.GivenUp = !o.done
 		j.complete(o)
 	}
 	o := j.unused()
+	j.opened++
+	j.begun++
+	o.Number, o.Attempt = j.begun, 1
 	o.Partial = !at.begins(s)
 	o.group = s.IsGroup()
-	o.print = fingerprint(s)
-	j.prints.add(o)
-	j.opened++
-	return o
-}
-
-// keep files o by the addresses of its newest step s, and by its time.
-func (j *Joiner) keep(o *open, s *collector.Sighting) {
-	if j.config.Identity == Auto && s.Skb != 0 {
-		j.skbs[s.Skb] = o
-		if s.Head != 0 {
-			j.heads[s.Head] = o
-		}
+	o.start(s)
+	if !o.Partial {
+		o.Attempt, o.Again = j.senders.attempt(s, o.Number)
 	}
 	o.last = j.now
-	done := o.ended()
-	if o.group {
-		done = o.awaited == 0
+	j.waiting.push(o)
+	o.print = j.prints.add(o, fingerprint(s))
+	p := o.entire()
+	switch o.cut {
+	case whole:
+	case datagram:
+		p = fragment(s)
+		fallthrough
+	default:
+		o.lane = j.lanes.add(o, laneOf(o.cut, s, s.Packet.IPID))
 	}
-	if done != o.done {
-		j.prints.remove(o)
-		o.done = done
-		j.prints.add(o)
-	}
-	j.byTime(o).push(o, byTime)
+	return found{path: o, prev: -1, piece: p}
 }
 
-// byTime returns the list that o waits in.
-func (j *Joiner) byTime(o *open) *list {
+// address files o by the addresses of its newest step n, where they are not those
+// of the step before.
+func (j *Joiner) address(o *open, n int) {
+	if j.config.Identity != Auto {
+		return
+	}
+	st := &o.Steps[n]
+	if st.Match != MatchSkb && st.Skb != 0 {
+		j.skbs.set(st.Skb, o)
+	}
+	if st.Head != 0 && (st.Prev < 0 || o.Steps[st.Prev].Head != st.Head) {
+		j.heads.set(st.Head, o)
+	}
+}
+
+// seen notes that o was seen now, and whether something is expected of it yet.
+func (j *Joiner) seen(o *open) {
+	o.last = j.now
+	done := o.over()
+	if done == o.done {
+		return
+	}
+	j.queueOf(o).remove(o)
+	j.prints.leave(o, o.print)
+	j.lanes.leave(o, o.lane)
+	o.done = done
+	j.prints.enter(o, o.print)
+	j.lanes.enter(o, o.lane)
+	j.queueOf(o).push(o)
+}
+
+// queueOf returns the queue that o waits in.
+func (j *Joiner) queueOf(o *open) *queue {
 	if o.done {
 		return &j.settled
 	}
@@ -224,24 +296,23 @@ func (j *Joiner) byTime(o *open) *list {
 // oldest returns the open Path that was not seen for the longest time, of those
 // that are done if there are any.
 func (j *Joiner) oldest() *open {
-	if j.settled.first != nil {
-		return j.settled.first
+	if o := j.settled.oldest(); o != nil {
+		return o
 	}
-	return j.waiting.first
+	return j.waiting.oldest()
 }
 
 // complete forgets o and hands it on.
 func (j *Joiner) complete(o *open) {
-	j.byTime(o).remove(o, byTime)
+	j.queueOf(o).remove(o)
 	j.forget(o)
 	j.opened--
 
 	o.conclude()
-	if o.Verdict == LastSeen {
+	if o.Verdict == LastSeen || o.Verdict == PartlyDelivered {
 		o.Next = j.graph.at(o.Steps[o.End].HopID()).onward
 	}
 	j.totals.add(&o.Path)
-	o.Number = j.totals.Paths
 	j.emit(&o.Path)
 	if cap(o.Steps) <= mostSpare {
 		j.spare = append(j.spare, o)
@@ -249,17 +320,18 @@ func (j *Joiner) complete(o *open) {
 }
 
 func (j *Joiner) forget(o *open) {
-	j.prints.remove(o)
+	j.prints.remove(o, o.print)
+	j.lanes.remove(o, o.lane)
 	var skb, head uint64
-	for i := range o.Steps {
-		st := &o.Steps[i]
-		if st.Skb != skb && j.skbs[st.Skb] == o {
-			delete(j.skbs, st.Skb)
+	for i := range o.marks {
+		m := &o.marks[i]
+		if m.skb != skb {
+			j.skbs.remove(m.skb, o)
 		}
-		if st.Head != head && j.heads[st.Head] == o {
-			delete(j.heads, st.Head)
+		if m.head != head {
+			j.heads.remove(m.head, o)
 		}
-		skb, head = st.Skb, st.Head
+		skb, head = m.skb, m.head
 	}
 }
 
@@ -268,10 +340,10 @@ func (j *Joiner) forget(o *open) {
 func (j *Joiner) unused() *open {
 	n := len(j.spare) - 1
 	if n < 0 {
-		return &open{Path: Path{Steps: make([]Step, 0, 8)}, left: make([]bool, 0, 8)}
+		return newOpen()
 	}
 	o := j.spare[n]
 	j.spare = j.spare[:n]
-	*o = open{Path: Path{Steps: o.Steps[:0]}, left: o.left[:0]}
+	o.reset()
 	return o
 }

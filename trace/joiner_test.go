@@ -2,7 +2,6 @@ package trace
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +29,12 @@ func describe(l *lab, p *Path) string {
 				b.WriteString(" " + w)
 			}
 		}
+		if p.InPieces() && p.Steps[0].Packet.Proto == collector.ProtoTCP {
+			fmt.Fprintf(&b, " %d+%d", st.Offset, st.Length)
+		}
+		if st.With > 0 {
+			fmt.Fprintf(&b, " with %d", st.With)
+		}
 		b.WriteString("\n")
 	}
 	fmt.Fprintf(&b, "%s at %s, %d", p.Verdict, l.name(p.Steps[p.End].Hop), p.Duration()/time.Microsecond)
@@ -38,6 +43,15 @@ func describe(l *lab, p *Path) string {
 	}
 	if p.GivenUp {
 		b.WriteString(" given up")
+	}
+	if p.Missing > 0 {
+		fmt.Fprintf(&b, " missing %d", p.Missing)
+	}
+	if p.Attempt > 1 {
+		fmt.Fprintf(&b, " attempt %d after #%d", p.Attempt, p.Again)
+	}
+	for _, m := range p.Merges {
+		fmt.Fprintf(&b, " %d+%d into #%d step %d at %s +%d", m.Offset, m.Length, m.Path, m.AtStep, l.name(uint16(m.Hop)), m.Delta/time.Microsecond)
 	}
 	for _, id := range p.Next {
 		b.WriteString(" next " + l.name(uint16(id)))
@@ -156,25 +170,9 @@ func TestNewJoinerRefuses(t *testing.T) {
 	}
 }
 
-// Sightings exist at tc hops only; one that comes by an XDP hop follows the hop
-// before that.
-func TestXDPHopsAreSkipped(t *testing.T) {
-	l := pairLab()
-	l.Hops = append(l.Hops, hop.Hop{ID: 4, Node: "right", Device: "right-veth", Layer: hop.XDP})
-	out, in := hop.ID(l.id("left:left-veth out")), hop.ID(l.id("right:right-veth in"))
-	l.Edges = []hop.Edge{{From: out, To: 4, Wire: true}, {From: 4, To: in}}
-	l.Owners = map[string][]netip.Addr{"right": {netip.MustParseAddr("172.16.16.20")}}
-	s := newSim(l, 1)
-	got, _ := join(t, l, l.Config, trip(l, as(s.echo("172.16.16.10", "172.16.16.20", 8, 1), 1, 1), 0,
-		at("left:left-veth out", "right:right-veth in")), func() int { return 1 })
-	want := []trail{{Times: []uint64{0, 1000}, Verdict: Delivered, End: "right:right-veth in"}}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
-	}
-}
-
 func TestChanges(t *testing.T) {
 	base := newSim(natLab(), 1).tcp(1, "10.0.0.1", "10.0.0.2", 1)
+	echo := newSim(natLab(), 1).echo("10.0.0.1", "10.0.0.2", 8, 1)
 	src := func(a string) func(*collector.Sighting) {
 		return func(s *collector.Sighting) { s.Packet.Src = addr(a) }
 	}
@@ -204,7 +202,11 @@ func TestChanges(t *testing.T) {
 		for _, f := range tt.to {
 			f(&to)
 		}
-		if got := changes(&base, &to); got != tt.want {
+		from := base
+		if tt.want == EchoID {
+			from, to = echo, with(echo, tt.to[0])
+		}
+		if got := changes(&from, &to); got != tt.want {
 			t.Errorf("%s: %08b, want %08b", name, got, tt.want)
 		}
 	}

@@ -83,7 +83,8 @@ left_lab at host:eth0 out, 3
 		"to its own published port": {in: trip(packets.lab, as(packets.udp("fd16::10", "fd16::1"), 1, 1), 0, via(
 			at("left:left-veth out", "host:left-br0-veth in", "host:br0 in", "host:br0 out", "host:left-br0-veth out", "left:left-veth in"),
 			"host:br0 out", func(s *collector.Sighting) {
-				s.Orig = bpf.Tuple{Src: s.Packet.Src, Dst: s.Packet.Dst, Status: collector.ConnSNAT | collector.ConnDNAT}
+				s.Orig = origin(flowOf(s))
+				s.Orig.Status |= collector.ConnDNAT
 				s.Packet.Src, s.Packet.Dst = s.Packet.Dst, s.Packet.Src
 			})), want: `
 left:left-veth out
@@ -272,14 +273,12 @@ last_seen at right:right-veth in, 1
 			trip(packets.lab, as(with(ping, func(s *collector.Sighting) { s.Packet.Len = 3000 }), 2, 1), 4, outward[2:])), want: `
 left:left-veth out
 host:left-br0-veth in +1 skb
+left:left-veth out segments
+host:left-br0-veth in +1 skb
 host:br0 in +1 skb
 host:eth0 out +1 skb
 wan:eth0 in +1 skb
-delivered at wan:eth0 in, 4
-
-left:left-veth out
-host:left-br0-veth in +1 skb
-last_seen at host:left-br0-veth in, 1 next host:right-br0-veth out next host:br0 in
+delivered at wan:eth0 in, 6
 `},
 		"too many": {config: func(c *Config) { c.MaxOpen = 1 }, in: seq(
 			trip(packets.lab, as(local, 1, 1), 0, across[:2]), trip(packets.lab, as(ping, 2, 2), 5, outward[:1])), want: `

@@ -63,6 +63,16 @@ func pairLab() *lab {
 		map[string][]string{"left": {"172.16.16.10", "fd16::10"}, "right": {"172.16.16.20", "fd16::20"}})
 }
 
+// xdpLab is pairLab with an XDP hop at right.
+func xdpLab() *lab {
+	l := pairLab()
+	x := hop.Hop{ID: hop.ID(len(l.Hops)), Node: "right", Device: "right-veth", Layer: hop.XDP}
+	l.Hops = append(l.Hops, x)
+	l.ids[x.String()] = uint16(x.ID)
+	l.Edges = append(l.Edges, hop.Edge{From: hop.ID(l.id("left:left-veth out")), To: x.ID}, hop.Edge{From: x.ID, To: hop.ID(l.id("right:right-veth in"))})
+	return l
+}
+
 // natLab is the preset nat with --wan.
 func natLab() *lab {
 	return newLab(

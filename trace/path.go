@@ -2,7 +2,6 @@ package trace
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nsbpf/nsbpf/collector"
@@ -10,22 +9,37 @@ import (
 )
 
 // Path is the sightings of one packet, joined: where it went, and how it ended.
-// The copies that a bridge makes of a packet are branches of one Path.
+// The copies that a bridge makes of a packet are branches of one Path, and so are
+// the pieces that it is cut into: the segments of a GSO packet, and the fragments
+// of a datagram, which may be cut before they are first seen.
 type Path struct {
-	Number  uint64 // from 1, in the order of completion
-	Steps   []Step // at least one; each after the one it comes from
+	Number  uint64 // from 1, in the order of the first sightings
+	Steps   []Step // at least one; each behind the one it comes from
 	Verdict Verdict
 	// End is the index of the step that the verdict is about: the last one that
 	// delivered the packet, else the last that it left the lab by, else the last
-	// one where it was seen.
+	// one where it was seen, or where a piece was that is Missing.
 	End int
+	// Payload is what the packet carries, in bytes, with what other packets were
+	// merged into it. It is 0 of a packet that cannot be cut.
+	Payload uint32
+	// Missing is how many bytes of a PartlyDelivered packet came to no end. It is 0
+	// if that is not known because its last fragment was not seen.
+	Missing uint32
+	Merges  []Merge // where pieces went on in other Paths
 	// Partial says that the packet was on its way before the first step: it came
 	// from a place where it was not seen.
 	Partial bool
-	// GivenUp says that the Path was ended early because too many were open.
+	// Attempt says how often the segment was sent: 2 is the first retransmission of
+	// a TCP segment by its sender. It is 1 of every other packet.
+	Attempt int
+	// Again is the number of the Path of the attempt before, and 0 if that is not
+	// known.
+	Again uint64
+	// GivenUp says that the Path was ended early because too much was open.
 	GivenUp bool
-	// Next are the hops that were to be expected after a LastSeen step. They are
-	// the lab's and not to be changed.
+	// Next are the hops that were to be expected after a step that was LastSeen.
+	// They are the lab's and not to be changed.
 	Next []hop.ID
 }
 
@@ -37,35 +51,79 @@ func (p *Path) Since(i int) time.Duration {
 	return time.Duration(p.Steps[i].TimeNS - p.Steps[0].TimeNS)
 }
 
+// InPieces says whether some step carries less than the packet, or more.
+func (p *Path) InPieces() bool {
+	for i := range p.Steps {
+		if p.Steps[i].Length != p.Payload {
+			return true
+		}
+	}
+	return false
+}
+
 // Clone returns a copy that stays as it is.
 func (p *Path) Clone() *Path {
 	c := *p
 	c.Steps = slices.Clone(p.Steps)
+	c.Merges = slices.Clone(p.Merges)
 	return &c
 }
 
 // Step is one sighting of a Path.
 type Step struct {
 	collector.Sighting
-	Prev    int           // index of the step it comes from; -1 for the first
-	Delta   time.Duration // since Prev
-	Match   Match         // how it was known to be Prev's packet
-	Change  Change        // against Prev
-	Verdict Verdict       // what happened here; LastSeen where it is not an end
+	Piece // what it carries of the packet
+	// Prev is the index of the step it comes from: of a packet put together from
+	// pieces, one of these. It is -1 of the first, and of further fragments at the
+	// hop where the first was seen.
+	Prev int
+	// Delta is the time since Prev. It is less than 0 where the clocks of two CPUs
+	// disagree, by [Config.Skew] at most.
+	Delta   time.Duration
+	Match   Match   // how it was known to be Prev's packet
+	Change  Change  // against Prev
+	Verdict Verdict // Delivered or LeftLab if that happened here
+	With    uint32  // how many other Paths went on in this step
+}
+
+// Piece is a part of a packet's payload: in bytes, from the packet's first. That
+// of a TCP or UDP packet is behind these headers; that of a datagram which was
+// fragmented, or may be, is behind the IP header.
+type Piece struct{ Offset, Length uint32 }
+
+// end returns the first byte behind p. A piece without bytes takes the room of
+// one, so that it overlaps itself.
+func (p Piece) end() uint64 { return uint64(p.Offset) + uint64(max(p.Length, 1)) }
+
+func (p Piece) overlaps(q Piece) bool {
+	return uint64(p.Offset) < q.end() && uint64(q.Offset) < p.end()
+}
+
+// Merge says that a piece went on in a packet of another Path: GRO and
+// defragmentation make one packet of several.
+type Merge struct {
+	Piece                // of this Path's packet
+	Step   int           // of this Path: where the piece was before
+	Hop    hop.ID        // where it was seen merged
+	Delta  time.Duration // from Step to there
+	Path   uint64        // the other's number
+	AtStep int           // of the other
 }
 
 // Verdict says how a Path ended.
 type Verdict uint8
 
 const (
-	LastSeen  Verdict = iota // it was not seen again; why is not known
-	LeftLab                  // by an uplink
-	Delivered                // to a node that owns the destination
+	LastSeen        Verdict = iota // it was not seen again; why is not known
+	PartlyDelivered                // some of its pieces came to an end, others were not seen again
+	Merged                         // all of it that was not delivered went on in other Paths
+	LeftLab                        // by an uplink
+	Delivered                      // to a node that owns the destination: every byte
 )
 
 // String returns the verdict as JSON has it.
 func (v Verdict) String() string {
-	return [...]string{"last_seen", "left_lab", "delivered"}[v]
+	return [...]string{"last_seen", "partly_delivered", "merged", "left_lab", "delivered"}[v]
 }
 
 // Match says how a sighting was known to be of the same packet as the one before
@@ -76,92 +134,12 @@ const (
 	MatchNone        Match = iota // it is the first
 	MatchSkb                      // the same skb
 	MatchHead                     // another skb with the same buffer: a copy
+	MatchSegments                 // a piece of the packet, or its pieces put together
 	MatchFingerprint              // the fields that no hop changes
+	MatchOrder                    // likewise, and of several packets that are alike its turn
 )
 
 // String returns the match as JSON has it; that of the first step is empty.
-func (m Match) String() string { return [...]string{"", "skb", "head", "fingerprint"}[m] }
-
-// Change is a set of what became different on the way from one step to the next.
-type Change uint8
-
-const (
-	SNAT     Change = 1 << iota // the source, by address or port
-	DNAT                        // the destination
-	SNATBack                    // the destination of a reply, back to what it was before SNAT
-	DNATBack                    // the source of a reply, back to what it was before DNAT
-	EchoID                      // the id of an echo
-	TTL                         // or hop limit
-)
-
-// Readdressed says whether addresses, ports or the echo's id changed.
-func (c Change) Readdressed() bool { return c&^TTL != 0 }
-
-// Words returns the translations by name: snat, dnat, snat-back, dnat-back.
-func (c Change) Words() []string {
-	var words []string
-	for i, w := range [...]string{"snat", "dnat", "snat-back", "dnat-back"} {
-		if c&(1<<i) != 0 {
-			words = append(words, w)
-		}
-	}
-	return words
-}
-
-// String returns the words, separated by spaces.
-func (c Change) String() string { return strings.Join(c.Words(), " ") }
-
-// changes returns what is different at to, against from. Which way a connection
-// was translated is known only where conntrack's tuple came with the packet;
-// elsewhere a new source is SNAT and a new destination is DNAT.
-func changes(from, to *collector.Sighting) Change {
-	var c Change
-	p, q, o := &from.Packet, &to.Packet, &to.Orig
-	reply := p.Src != o.Src || p.Dst != o.Dst
-	if p.Src != q.Src || p.Sport != q.Sport {
-		c |= SNAT
-		if reply && o.Status&collector.ConnDNAT != 0 && q.Src == o.Dst {
-			c ^= SNAT | DNATBack
-		}
-	}
-	if p.Dst != q.Dst || p.Dport != q.Dport {
-		c |= DNAT
-		if reply && o.Status&collector.ConnSNAT != 0 && q.Dst == o.Src {
-			c ^= DNAT | SNATBack
-		}
-	}
-	if p.ICMPID != q.ICMPID {
-		c |= EchoID
-	}
-	if p.TTL != q.TTL {
-		c |= TTL
-	}
-	return c
-}
-
-// Totals counts what a [Joiner] has done. Paths is the sum of Delivered, LeftLab
-// and LastSeen.
-type Totals struct {
-	Sightings uint64 // given, strays included
-	Strays    uint64 // of hops that the lab does not have: in no Path
-	Paths     uint64
-	Delivered uint64
-	LeftLab   uint64
-	LastSeen  uint64
-	GivenUp   uint64 // of Paths: ended early because too many were open
-}
-
-func (t *Totals) add(p *Path) {
-	t.Paths++
-	switch p.Verdict {
-	case Delivered:
-		t.Delivered++
-	case LeftLab:
-		t.LeftLab++
-	case LastSeen:
-		t.LastSeen++
-	}
-	if p.GivenUp {
-		t.GivenUp++
-	}
+func (m Match) String() string {
+	return [...]string{"", "skb", "head", "segments", "fingerprint", "order"}[m]
 }

@@ -10,12 +10,15 @@ import (
 	"github.com/nsbpf/nsbpf/collector"
 )
 
-// journey is one packet of the simulator, which knows the truth: the sightings
-// of one packet, told apart by their times, which are unique.
-type journey struct {
+// voyage is one packet of the simulator, which knows the truth: the sightings of
+// one packet, told apart by their times, which are unique.
+type voyage struct {
 	sightings []collector.Sighting
 	verdict   Verdict
 	end       string // hop of the end
+	again     int    // how often it had been sent before
+	missing   uint32
+	merged    int // how many other packets went into it
 }
 
 // sim sends packets through natLab, with SNAT, skbs that are used again at once,
@@ -28,7 +31,8 @@ type sim struct {
 	freeSkbs []uint64
 	lastSkb  uint64
 	serial   uint16
-	loss     float64 // chance that a packet is lost on an edge
+	loss     float64   // chance that a packet is lost on an edge
+	skew     [2]uint64 // what the clock of each CPU is ahead, in ns
 	busy     []release
 }
 
@@ -71,11 +75,11 @@ func (s *sim) unique(t uint64) uint64 {
 	return t
 }
 
-// send makes the journey of p along hops.
-func (s *sim) send(p collector.Sighting, hops []simHop, end Verdict) journey {
+// send makes the voyage of p along hops.
+func (s *sim) send(p collector.Sighting, hops []simHop, end Verdict) voyage {
 	p.Skb = s.takeSkb()
 	p.Head = p.Skb + 1<<40
-	var j journey
+	var j voyage
 	t := s.now
 	for i, h := range hops {
 		if i > 0 && s.rand.Float64() < s.loss {
@@ -85,16 +89,21 @@ func (s *sim) send(p collector.Sighting, hops []simHop, end Verdict) journey {
 		if h.mangle != nil {
 			h.mangle(&p)
 		}
-		t = s.unique(t + 200 + s.rand.Uint64N(20_000))
-		p.TimeNS = t
-		p.Hop = s.lab.id(h.name)
-		j.sightings = append(j.sightings, p)
-		j.end = h.name
+		t += 200 + s.rand.Uint64N(20_000)
+		s.sight(&j, p, h.name, t)
 	}
 	j.verdict = end
 	s.busy = append(s.busy, release{t, p.Skb})
 	s.now += s.rand.Uint64N(8_000)
 	return j
+}
+
+// sight adds p's sighting at a hop, as the clock of some CPU has its time.
+func (s *sim) sight(v *voyage, p collector.Sighting, hop string, t uint64) {
+	p.TimeNS = s.unique(t + s.skew[s.rand.IntN(len(s.skew))])
+	p.Hop = s.lab.id(hop)
+	v.sightings = append(v.sightings, p)
+	v.end = hop
 }
 
 func at(names ...string) []simHop {
@@ -130,6 +139,7 @@ func (s *sim) packet(proto uint8, src, dst string) collector.Sighting {
 	s.serial++
 	p := collector.Sighting{Sighting: bpf.Sighting{Segments: 1, Packet: bpf.Packet{
 		EtherType: collector.EtherIPv4, Proto: proto, Src: addr(src), Dst: addr(dst), Len: 98, TTL: 64, IPID: s.serial,
+		EthSrc: [6]byte{2, 0, 0, 0, 0, 1}, EthDst: [6]byte{2, 0, 0, 0, 0, 2},
 	}}}
 	if netip.MustParseAddr(src).Is6() {
 		p.Packet.EtherType, p.Packet.IPID = collector.EtherIPv6, 0
@@ -141,6 +151,7 @@ func (s *sim) tcp(stream uint16, src, dst string, seq uint32) collector.Sighting
 	p := s.packet(collector.ProtoTCP, src, dst)
 	p.Packet.Flags, p.Packet.Sport, p.Packet.Dport = bpf.PacketPorts, 40000+stream, 80
 	p.Packet.TCPFlags, p.Packet.Seq, p.Packet.Ack, p.Packet.TSVal = 0x10, seq, 77, 1000+seq/1448
+	p.Packet.PayloadOff = 66
 	p.Packet.Len, p.Segments = 1514, 1
 	return p
 }
@@ -148,6 +159,10 @@ func (s *sim) tcp(stream uint16, src, dst string, seq uint32) collector.Sighting
 func (s *sim) udp(src, dst string) collector.Sighting {
 	p := s.packet(collector.ProtoUDP, src, dst)
 	p.Packet.Flags, p.Packet.Sport, p.Packet.Dport, p.PayloadHash = bpf.PacketPorts, 7, 7, 42
+	p.Packet.PayloadOff = 42
+	if p.Packet.EtherType == collector.EtherIPv4 {
+		p.Packet.Frag = dontFragment
+	}
 	return p
 }
 
@@ -163,7 +178,7 @@ func (s *sim) echo(src, dst string, kind uint8, seq uint16) collector.Sighting {
 
 func masquerade(src string) func(*collector.Sighting) {
 	return func(s *collector.Sighting) {
-		s.Orig = bpf.Tuple{Src: s.Packet.Src, Dst: s.Packet.Dst, Status: collector.ConnSNAT}
+		s.Orig = origin(flowOf(s))
 		s.Packet.Src = addr(src)
 		s.Packet.TTL--
 	}
@@ -171,21 +186,28 @@ func masquerade(src string) func(*collector.Sighting) {
 
 func unmasquerade(dst, remote string) func(*collector.Sighting) {
 	return func(s *collector.Sighting) {
-		s.Orig = bpf.Tuple{Src: addr(dst), Dst: addr(remote), Status: collector.ConnSNAT}
+		f := flowOf(s).reply()
+		f.src, f.dst = addr(dst), addr(remote)
+		s.Orig = origin(f)
 		s.Packet.Dst = addr(dst)
 		s.Packet.TTL--
 	}
 }
 
-// shuffle returns all sightings of the journeys as they might be read: out of
+// origin returns f as conntrack's original tuple.
+func origin(f flow) bpf.Tuple {
+	return bpf.Tuple{Src: f.src, Dst: f.dst, Sport: f.sport, Dport: f.dport, Status: collector.ConnSNAT}
+}
+
+// shuffle returns all sightings of the voyages as they might be read: out of
 // order by less than jitter ns.
-func (s *sim) shuffle(journeys []journey, jitter uint64) []collector.Sighting {
+func (s *sim) shuffle(voyages []voyage, jitter uint64) []collector.Sighting {
 	type arrival struct {
 		at uint64
 		s  collector.Sighting
 	}
 	var all []arrival
-	for _, j := range journeys {
+	for _, j := range voyages {
 		for _, x := range j.sightings {
 			all = append(all, arrival{x.TimeNS + s.rand.Uint64N(jitter+1), x})
 		}
@@ -199,7 +221,7 @@ func (s *sim) shuffle(journeys []journey, jitter uint64) []collector.Sighting {
 }
 
 // traffic returns n packets of every sort that natLab carries.
-func (s *sim) traffic(n int) []journey {
+func (s *sim) traffic(n int) []voyage {
 	js := s.learned()
 	for i := range n {
 		seq := uint32(i) * 1448
@@ -228,10 +250,10 @@ func (s *sim) traffic(n int) []journey {
 
 // learned are the first packets of the flows to 8.8.8.8, before all others and
 // not lost: from them the Joiner knows what host translates.
-func (s *sim) learned() []journey {
+func (s *sim) learned() []voyage {
 	loss := s.loss
 	s.loss = 0
-	js := []journey{s.send(s.echo("172.16.16.10", "8.8.8.8", 8, 60000), via(outward, "host:eth0 out", masquerade("192.0.2.2")), Delivered)}
+	js := []voyage{s.send(s.echo("172.16.16.10", "8.8.8.8", 8, 60000), via(outward, "host:eth0 out", masquerade("192.0.2.2")), Delivered)}
 	s.loss = loss
 	s.now += 1e6
 	return js

@@ -1,0 +1,171 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/trace"
+)
+
+// Closing is what a trace says at its end.
+type Closing struct {
+	Lab     string
+	Totals  trace.Totals
+	Ledgers collector.Ledgers
+	// Sample is of how many packets one was chosen; 0 and 1: all.
+	Sample uint32
+	// Shown is how many paths were as the expression wants them; nil: all.
+	Shown *uint64
+	Cost  collector.Cost
+}
+
+// ClosingText writes what became of the paths, and of every packet that was
+// seen: one line, and more where events were lost or packets were a sample.
+func ClosingText(w io.Writer, c Closing, style Style) error {
+	b := closingLine(c, style)
+	if lost := c.Ledgers.Total.Lost; lost > 0 {
+		var hops []string
+		for _, h := range c.Ledgers.Hops {
+			if h.Lost > 0 {
+				hops = append(hops, fmt.Sprintf("%d at %s", h.Lost, h.Hop))
+			}
+		}
+		b += fmt.Sprintf("%slost%s: %s; paths may end early or begin late\n", style.Bad, style.Reset, strings.Join(hops, ", "))
+	}
+	if c.Sample > 1 {
+		b += fmt.Sprintf("1 of %d was traced: about %s, %s delivered\n", c.Sample,
+			estimated(c.Totals.Paths, c.Sample, "path"), estimated(c.Totals.Delivered, c.Sample, ""))
+	}
+	_, err := io.WriteString(w, b)
+	return err
+}
+
+func closingLine(c Closing, style Style) string {
+	t, l := c.Totals, c.Ledgers.Total
+	parts := []string{quantity(t.Paths, "path"), fmt.Sprintf("%d delivered", t.Delivered)}
+	add := func(n uint64, what string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	add(t.LeftLab, "left the lab")
+	add(t.LastSeen, "not delivered")
+	add(t.GivenUp, "given up")
+	add(t.Strays, "of unknown hops")
+	if c.Shown != nil {
+		parts = append(parts, fmt.Sprintf("%d as asked for", *c.Shown))
+	}
+
+	lost := fmt.Sprintf("lost %d", l.Lost)
+	if l.Lost > 0 {
+		lost = style.Bad + lost + style.Reset
+	}
+	line := fmt.Sprintf("%s · seen %d = traced %d + filtered %d + sampled out %d + %s",
+		strings.Join(parts, ", "), l.Seen, l.Traced, l.Filtered, l.SampledOut, lost)
+	if !l.Balanced() {
+		line += style.Bad + " (does not add up)" + style.Reset
+	}
+	return line + "\n"
+}
+
+// estimated returns how many there were in all, with the 95 % bounds.
+func estimated(k uint64, n uint32, noun string) string {
+	e := trace.EstimateTotal(k, n)
+	return strings.TrimRight(fmt.Sprintf("%.0f %s", e.Value, plural(noun)), " ") + fmt.Sprintf(" (%.0f to %.0f)", e.Low, e.High)
+}
+
+func plural(noun string) string {
+	if noun == "" {
+		return ""
+	}
+	return noun + "s"
+}
+
+// CostText returns what a trace took of the machine, as one sentence.
+func CostText(c collector.Cost) string {
+	kernel := "no packet came while the programs were measured"
+	if c.Runs > 0 {
+		kernel = fmt.Sprintf("%d ns a packet and hop in the kernel (of %d measured)", c.PerRun().Nanoseconds(), c.Runs)
+	}
+	return fmt.Sprintf("the trace cost: %s, %.1f %% of a CPU to read and join", kernel, 100*c.ReaderShare())
+}
+
+// ledgerJSON is a ledger as JSON has it.
+type ledgerJSON struct {
+	Seen       uint64 `json:"seen"`
+	Traced     uint64 `json:"traced"`
+	Filtered   uint64 `json:"filtered"`
+	SampledOut uint64 `json:"sampled_out"`
+	Lost       uint64 `json:"lost"`
+	Balanced   bool   `json:"balanced"`
+}
+
+func newLedgerJSON(l collector.Ledger) ledgerJSON {
+	return ledgerJSON{l.Seen, l.Traced, l.Filtered, l.SampledOut, l.Lost, l.Balanced()}
+}
+
+type hopLedgerJSON struct {
+	Hop string `json:"hop"`
+	ledgerJSON
+}
+
+type estimateJSON struct {
+	Value int64 `json:"value"`
+	Low   int64 `json:"low"`
+	High  int64 `json:"high"`
+}
+
+func newEstimateJSON(k uint64, n uint32) estimateJSON {
+	e := trace.EstimateTotal(k, n)
+	return estimateJSON{int64(e.Value + .5), int64(e.Low + .5), int64(e.High + .5)}
+}
+
+type sampleJSON struct {
+	OneOf     uint32       `json:"one_of"`
+	Paths     estimateJSON `json:"paths"`
+	Delivered estimateJSON `json:"delivered"`
+	LastSeen  estimateJSON `json:"last_seen"`
+}
+
+type costJSON struct {
+	Runs      uint64        `json:"runs_measured"`
+	PerRun    time.Duration `json:"ns_per_packet_and_hop"`
+	ReaderCPU time.Duration `json:"reader_cpu_ns"`
+	Elapsed   time.Duration `json:"elapsed_ns"`
+}
+
+// ClosingJSON writes the same as one object of schema nsbpf.ledger/1.
+func ClosingJSON(w io.Writer, c Closing) error {
+	t := c.Totals
+	hops := make([]hopLedgerJSON, len(c.Ledgers.Hops))
+	for i, h := range c.Ledgers.Hops {
+		hops[i] = hopLedgerJSON{h.Hop.String(), newLedgerJSON(h.Ledger)}
+	}
+	var sample *sampleJSON
+	if n := c.Sample; n > 1 {
+		sample = &sampleJSON{n, newEstimateJSON(t.Paths, n), newEstimateJSON(t.Delivered, n), newEstimateJSON(t.LastSeen, n)}
+	}
+	return encoder(w).Encode(struct {
+		Schema    string `json:"schema"`
+		Lab       string `json:"lab"`
+		Paths     uint64 `json:"paths"`
+		Delivered uint64 `json:"delivered"`
+		LeftLab   uint64 `json:"left_lab"`
+		LastSeen  uint64 `json:"last_seen"`
+		GivenUp   uint64 `json:"given_up"`
+		Sightings uint64 `json:"sightings"`
+		Strays    uint64 `json:"strays"`
+		ledgerJSON
+		Shown  *uint64         `json:"shown,omitempty"`
+		Hops   []hopLedgerJSON `json:"hops"`
+		Sample *sampleJSON     `json:"sample,omitempty"`
+		Cost   costJSON        `json:"cost"`
+	}{
+		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.LastSeen, t.GivenUp, t.Sightings, t.Strays,
+		newLedgerJSON(c.Ledgers.Total), c.Shown, hops, sample,
+		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},
+	})
+}

@@ -1,0 +1,42 @@
+package trace
+
+// Totals counts what a [Joiner] has done. Paths is the sum of the verdicts:
+// Delivered, LeftLab, Merged, PartlyDelivered and LastSeen.
+type Totals struct {
+	Sightings       uint64 // given, strays included
+	Strays          uint64 // of hops that the lab does not have: in no Path
+	Paths           uint64
+	Delivered       uint64
+	LeftLab         uint64
+	Merged          uint64
+	PartlyDelivered uint64
+	LastSeen        uint64
+	Retransmitted   uint64 // of Paths: a segment's second attempt or a later one
+	GivenUp         uint64 // of Paths: ended early because too much was open
+	// Forgotten counts connections whose translation or whose segments were
+	// forgotten because there were too many: of what they do then, what was sent
+	// again may be taken for new.
+	Forgotten uint64
+}
+
+func (t *Totals) add(p *Path) {
+	t.Paths++
+	switch p.Verdict {
+	case Delivered:
+		t.Delivered++
+	case LeftLab:
+		t.LeftLab++
+	case Merged:
+		t.Merged++
+	case PartlyDelivered:
+		t.PartlyDelivered++
+	case LastSeen:
+		t.LastSeen++
+	}
+	if p.Attempt > 1 {
+		t.Retransmitted++
+	}
+	if p.GivenUp {
+		t.GivenUp++
+	}
+}
