@@ -60,13 +60,35 @@ func BenchmarkTraceTC(b *testing.B) {
 			if err := SetWakeAt(s, c.wakeAt); err != nil {
 				b.Fatal(err)
 			}
-			coll := load(b, s, ProgTraceTC, Site{Hop: testHop, Ethernet: true})
+			coll := load(b, s, ProgTraceTC, Site{Hop: testHop, Ethernet: true, Terminal: true})
 			if c.drain {
 				defer empty(b, coll.Maps[MapRing])()
 			}
 			measure(b, coll.Programs[CopyName(ProgTraceTC, testHop)])
 			l := drainLedgers(b, coll)[uint32(testHop)]
 			b.ReportMetric(float64(l.Lost)/float64(l.Seen), "lost/pkt")
+		})
+	}
+}
+
+// What a trace adds to a packet at XDP: while it runs, and when it was killed.
+func BenchmarkTapXDP(b *testing.B) {
+	count := load(b, spec(b, CountSpec), ProgCountXDP, Site{Hop: testHop, Ethernet: true}).Programs[CopyName(ProgCountXDP, testHop)]
+	b.Run("no trace", func(b *testing.B) { measure(b, count) })
+	for _, c := range []struct {
+		name string
+		body asm.Instructions
+		tap  bool
+	}{{"killed", matchAll, false}, {"filtered", matchNone, true}, {"full ring", matchAll, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			s := matching(b, TraceSpec, c.body)
+			coll := loadTapped(b, s, s, count)
+			if !c.tap {
+				if err := coll.Maps[MapTaps].Delete(uint32(testHop)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			measure(b, coll.Programs[CopyName(ProgGateXDP, testHop)])
 		})
 	}
 }

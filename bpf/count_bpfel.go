@@ -28,8 +28,14 @@ const (
 	countMapCounts    = "counts"
 	countProgCountTc  = "count_tc"
 	countProgCountXdp = "count_xdp"
+	countVarBefore    = "before"
 	countVarEthernet  = "ethernet"
 	countVarHopId     = "hop_id"
+	countVarLast      = "last"
+	countVarOrigin    = "origin"
+	countVarStarts    = "starts"
+	countVarTerminal  = "terminal"
+	countVarWired     = "wired"
 )
 
 // loadCount returns the embedded CollectionSpec for count.
@@ -89,8 +95,14 @@ type countMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type countVariableSpecs struct {
+	Before   *ebpf.VariableSpec `ebpf:"before"`
 	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
+	Last     *ebpf.VariableSpec `ebpf:"last"`
+	Origin   *ebpf.VariableSpec `ebpf:"origin"`
+	Starts   *ebpf.VariableSpec `ebpf:"starts"`
+	Terminal *ebpf.VariableSpec `ebpf:"terminal"`
+	Wired    *ebpf.VariableSpec `ebpf:"wired"`
 }
 
 // countObjects contains all objects after they have been loaded into the kernel.
@@ -126,8 +138,14 @@ func (m *countMaps) Close() error {
 //
 // It can be passed to loadCountObjects or ebpf.CollectionSpec.LoadAndAssign.
 type countVariables struct {
+	Before   *ebpf.Variable `ebpf:"before"`
 	Ethernet *ebpf.Variable `ebpf:"ethernet"`
 	HopId    *ebpf.Variable `ebpf:"hop_id"`
+	Last     *ebpf.Variable `ebpf:"last"`
+	Origin   *ebpf.Variable `ebpf:"origin"`
+	Starts   *ebpf.Variable `ebpf:"starts"`
+	Terminal *ebpf.Variable `ebpf:"terminal"`
+	Wired    *ebpf.Variable `ebpf:"wired"`
 }
 
 // countPrograms contains all programs after they have been loaded into the kernel.

@@ -29,8 +29,14 @@ const (
 	filterMapOutcomes   = "outcomes"
 	filterProgFilterTc  = "filter_tc"
 	filterProgFilterXdp = "filter_xdp"
+	filterVarBefore     = "before"
 	filterVarEthernet   = "ethernet"
 	filterVarHopId      = "hop_id"
+	filterVarLast       = "last"
+	filterVarOrigin     = "origin"
+	filterVarStarts     = "starts"
+	filterVarTerminal   = "terminal"
+	filterVarWired      = "wired"
 )
 
 // loadFilter returns the embedded CollectionSpec for filter.
@@ -91,8 +97,14 @@ type filterMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type filterVariableSpecs struct {
+	Before   *ebpf.VariableSpec `ebpf:"before"`
 	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
+	Last     *ebpf.VariableSpec `ebpf:"last"`
+	Origin   *ebpf.VariableSpec `ebpf:"origin"`
+	Starts   *ebpf.VariableSpec `ebpf:"starts"`
+	Terminal *ebpf.VariableSpec `ebpf:"terminal"`
+	Wired    *ebpf.VariableSpec `ebpf:"wired"`
 }
 
 // filterObjects contains all objects after they have been loaded into the kernel.
@@ -130,8 +142,14 @@ func (m *filterMaps) Close() error {
 //
 // It can be passed to loadFilterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type filterVariables struct {
+	Before   *ebpf.Variable `ebpf:"before"`
 	Ethernet *ebpf.Variable `ebpf:"ethernet"`
 	HopId    *ebpf.Variable `ebpf:"hop_id"`
+	Last     *ebpf.Variable `ebpf:"last"`
+	Origin   *ebpf.Variable `ebpf:"origin"`
+	Starts   *ebpf.Variable `ebpf:"starts"`
+	Terminal *ebpf.Variable `ebpf:"terminal"`
+	Wired    *ebpf.Variable `ebpf:"wired"`
 }
 
 // filterPrograms contains all programs after they have been loaded into the kernel.

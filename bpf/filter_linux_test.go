@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +25,7 @@ var filterProgs = map[string]struct {
 func TestFilter(t *testing.T) {
 	testenv.Root(t)
 	// matchUDP: R0 = packet->proto == IPPROTO_UDP
-	const protoOffset = 78
+	const protoOffset = int16(unsafe.Offsetof(Packet{}.Proto))
 	matchUDP := asm.Instructions{
 		asm.LoadMem(asm.R1, asm.R1, protoOffset, asm.Byte),
 		asm.Mov.Imm(asm.R0, 0),

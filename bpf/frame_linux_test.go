@@ -125,13 +125,13 @@ func addIPv6(add addReading) {
 		p.Frag, p.PayloadOff = 1, 14+40+8+16+8+24+8
 	}), v6, ip6(0), raw(toDst), raw(dstOpts), &layers.IPv6Fragment{NextHeader: 51, MoreFragments: true}, raw(ahToUDP), udp, text("hi"))
 	add("ipv6 first fragment", 14+40+8+8, with(read6(44, 17), udpRead, func(p *Packet) {
-		p.Frag, p.FragNext, p.PayloadOff = 1, 17, 14+40+8+8
-	}), v6, ip6(44), &layers.IPv6Fragment{NextHeader: 17, MoreFragments: true}, udp, text("hi"))
+		p.Frag, p.FragID, p.FragNext, p.PayloadOff = 1, 0x11223344, 17, 14+40+8+8
+	}), v6, ip6(44), &layers.IPv6Fragment{NextHeader: 17, MoreFragments: true, Identification: 0x11223344}, udp, text("hi"))
 	add("ipv6 later fragment", 14+40+8, with(read6(44, 17), func(p *Packet) {
-		p.Frag, p.FragNext, p.Flags = 185<<3, 17, PacketFragment
-	}), v6, ip6(44), &layers.IPv6Fragment{NextHeader: 17, FragmentOffset: 185}, text("no ports in here"))
+		p.Frag, p.FragID, p.FragNext, p.Flags = 185<<3, 5, 17, PacketFragment
+	}), v6, ip6(44), &layers.IPv6Fragment{NextHeader: 17, FragmentOffset: 185, Identification: 5}, text("no ports in here"))
 	add("ipv6 later fragment of options", 14+40+8, with(read6(44, 60), func(p *Packet) {
-		p.Frag, p.FragNext, p.Flags = 1<<3, 60, PacketFragment
+		p.Frag, p.FragID, p.FragNext, p.Flags = 1<<3, 1, 60, PacketFragment
 	}), v6, ip6(44), raw(lastFrag), raw("0600 0000 00000000"), tcp())
 	add("five extension headers", 14+40+5*8+21, with(read6(0, 0), func(p *Packet) { p.Flags = PacketShort }),
 		v6, ip6(0), raw(strings.Repeat(toDst, 4)), raw(hopOpts), udp)

@@ -63,6 +63,7 @@ struct packet {
 	__u32 seq;
 	__u32 ack;
 	__u32 tsval; /* of the usual layout of options, else 0 */
+	__u32 frag_id; /* of an IPv6 fragment header */
 	__u16 ethertype; /* behind VLAN tags; 0 if there is none */
 	__u16 vlan;	 /* outermost tag's TCI */
 	__u16 sport;
@@ -93,11 +94,7 @@ struct tuple {
 	__u32 status; /* enum ip_conntrack_status; 0: no connection */
 };
 
-/*
- * One packet at one hop. Without a connection the record ends before orig: the
- * ring is written at every hop of every packet, and its cache lines are what
- * tracing costs most.
- */
+/* One packet at one hop. */
 struct sighting {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 skb;     /* address */
@@ -106,7 +103,27 @@ struct sighting {
 	__u16 hop;
 	__u16 gso_size;
 	__u16 segments;
-	__u16 pad[3];
+	__u8 steps;   /* further hops that follow in the record */
+	__u8 tracked; /* there is a connection: its tuple follows */
 	struct packet pkt;
+};
+
+/* A further hop at which the packet was the same to the byte. */
+struct step {
+	__u32 delta_ns; /* since the sighting's time */
+	__u16 hop;
+	__u16 pad;
+};
+
+#define MAX_STEPS 6
+
+/*
+ * A run: one packet at hops one after another, as long as nothing about it
+ * changes. A record of the ring is its sighting and as many steps as it has, or
+ * all of it where the packet is tracked: cache lines are what tracing costs most.
+ */
+struct run {
+	struct sighting first;
+	struct step rest[MAX_STEPS];
 	struct tuple orig;
 };

@@ -48,6 +48,7 @@ type Packet struct {
 	Seq        uint32
 	Ack        uint32
 	TSVal      uint32 // TCP timestamp where options have the usual layout, else 0
+	FragID     uint32 // of an IPv6 fragment header
 	EtherType  uint16 // behind VLAN tags; 0 if there is none
 	VLAN       uint16 // the outermost tag's TCI
 	Sport      uint16
@@ -80,8 +81,7 @@ type Tuple struct {
 	Status uint32
 }
 
-// Sighting is one packet at one hop, as it stands in the ring. Without a
-// connection the record ends before Orig.
+// Sighting is one packet at one hop.
 type Sighting struct {
 	_           structs.HostLayout
 	TimeNS      uint64 // CLOCK_MONOTONIC
@@ -91,9 +91,30 @@ type Sighting struct {
 	Hop         uint16
 	GSOSize     uint16
 	Segments    uint16 // at least 1
-	_           [3]uint16
+	Steps       uint8  // further hops of its Run
+	Tracked     uint8  // 1 if there is a connection
 	Packet      Packet
-	Orig        Tuple
+}
+
+// Step is a further hop at which a packet was the same to the byte.
+type Step struct {
+	_       structs.HostLayout
+	DeltaNS uint32 // since the sighting's time
+	Hop     uint16
+	_       uint16
+}
+
+// MaxSteps is how many steps a [Run] can have.
+const MaxSteps = 6
+
+// Run is one packet at hops one after another, as long as nothing about it
+// changed. A record of the ring is First and as many steps as it has, or all of a
+// Run if the packet is tracked.
+type Run struct {
+	_     structs.HostLayout
+	First Sighting
+	Rest  [MaxSteps]Step
+	Orig  Tuple
 }
 
 // Reason says why a program ended with a packet.

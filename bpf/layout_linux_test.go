@@ -20,16 +20,22 @@ type member struct {
 	Offset, Size int
 }
 
-// layouts are the structs of hop.h under their names there.
+// layouts are the structs of hop.h and latency.h under their names there.
 var layouts = map[string]reflect.Type{
 	"count":    reflect.TypeFor[Count](),
 	"ledger":   reflect.TypeFor[Ledger](),
 	"packet":   reflect.TypeFor[Packet](),
 	"tuple":    reflect.TypeFor[Tuple](),
 	"sighting": reflect.TypeFor[Sighting](),
+	"step":     reflect.TypeFor[Step](),
+	"run":      reflect.TypeFor[Run](),
+
+	"histogram": reflect.TypeFor[Histogram](),
+	"timing":    reflect.TypeFor[Timing](),
+	"edge":      reflect.TypeFor[Edge](),
 }
 
-// Every struct of hop.h has one layout in Go and in the objects of both byte
+// Every struct of hop.h and latency.h has one layout in Go and in the objects of both byte
 // orders.
 func TestStructs(t *testing.T) {
 	for _, order := range []string{"bpfel", "bpfeb"} {
@@ -67,6 +73,12 @@ func TestEnums(t *testing.T) {
 	if diff := cmp.Diff(enumerators(t, "hop.h"), want); diff != "" {
 		t.Errorf("hop.h and layout.go (-C +Go):\n%s", diff)
 	}
+	want = map[string]int{
+		"EDGE_NONE": int(EdgeNone), "EDGE_DIRECT": int(EdgeDirect), "EDGE_STACK": int(EdgeStack), "EDGE_COUNT": int(EdgeCount),
+	}
+	if diff := cmp.Diff(enumerators(t, "latency.h"), want); diff != "" {
+		t.Errorf("latency.h and latency.go (-C +Go):\n%s", diff)
+	}
 	for r := range ReasonCount {
 		if r.String() == "unknown" {
 			t.Errorf("reason %d has no name", r)
@@ -84,8 +96,8 @@ func objects(t *testing.T, order string) []*ebpf.CollectionSpec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 3 {
-		t.Fatalf("objects of %s: %v, want count, filter and trace", order, files)
+	if len(files) != 4 {
+		t.Fatalf("objects of %s: %v, want count, filter, trace and latency", order, files)
 	}
 	var specs []*ebpf.CollectionSpec
 	for _, f := range files {

@@ -180,6 +180,7 @@ static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			p->frag = bpf_ntohs(ext->frag_off);
+			p->frag_id = bpf_ntohl(ext->id);
 			if (i == 0)
 				p->fragnext = ext->nexthdr;
 			if (p->frag & 0xfff8) {

@@ -35,19 +35,28 @@ type gso struct {
 // load loads copies of program prog and the maps they share.
 func load(t testing.TB, spec *ebpf.CollectionSpec, prog string, sites ...Site) *ebpf.Collection {
 	t.Helper()
-	testenv.Root(t)
 	copies, err := Copies(spec, prog, sites)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, n := range map[string]uint32{MapCounts: CountIndex(lastHop+1, 0), MapLedgers: uint32(lastHop) + 1} {
+	return loadCopies(t, copies)
+}
+
+// loadCopies loads copies of programs, and the maps they share with room for all hops.
+func loadCopies(t testing.TB, copies *ebpf.CollectionSpec) *ebpf.Collection {
+	t.Helper()
+	testenv.Root(t)
+	for name, n := range map[string]uint32{
+		MapCounts: CountIndex(lastHop+1, 0), MapLedgers: uint32(lastHop) + 1,
+		MapTaps: uint32(lastHop) + 1, MapBodies: uint32(lastHop) + 1,
+	} {
 		if m := copies.Maps[name]; m != nil {
 			m.MaxEntries = n
 		}
 	}
 	coll, err := ebpf.NewCollection(copies)
 	if err != nil {
-		t.Fatalf("load %s: %+v", prog, err)
+		t.Fatalf("load: %+v", err)
 	}
 	t.Cleanup(coll.Close)
 	return coll
@@ -158,13 +167,13 @@ func matchPacket(t testing.TB, p Packet) asm.Instructions {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const word, slots = 8, 4 // a comparison takes four slots, of which the constant has two
+	const word, slots = 4, 4 // a comparison takes four slots, of which the constant has two
 	body := asm.Instructions{asm.Mov.Imm(asm.R0, 0)}
 	for at := 0; at < len(b); at += word {
 		left := (len(b)-at)/word - 1
 		body = append(body,
-			asm.LoadMem(asm.R2, asm.R1, int16(at), asm.DWord),
-			asm.LoadImm(asm.R3, int64(binary.NativeEndian.Uint64(b[at:])), asm.DWord),
+			asm.LoadMem(asm.R2, asm.R1, int16(at), asm.Word),
+			asm.LoadImm(asm.R3, int64(binary.NativeEndian.Uint32(b[at:])), asm.DWord),
 			asm.Instruction{OpCode: asm.JNE.Op(asm.RegSource), Dst: asm.R2, Src: asm.R3, Offset: int16(left*slots + 1)},
 		)
 	}

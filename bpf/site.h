@@ -8,3 +8,18 @@
 const volatile __u16 hop_id;
 /* Whether the device's packets start with an Ethernet header; set by bpf.Copies. */
 const volatile bool ethernet = true;
+/* Whether no packet comes here from another hop; set by bpf.Copies. */
+const volatile bool origin;
+/* Whether what follows here is a node's stack, or nothing; set by bpf.Copies. */
+const volatile bool terminal;
+/* Whether it is nothing at all: no packet goes on from here; set by bpf.Copies. */
+const volatile bool last;
+/* Whether packets come by a wire alone, on which nothing can change them; set by bpf.Copies. */
+const volatile bool wired;
+/* Whether a packet can begin its way here; set by bpf.Copies. */
+const volatile bool starts = true;
+
+#define BEFORE_BITS 256
+
+/* The hops that a packet can come from, by their number modulo BEFORE_BITS; set by bpf.Copies. */
+const volatile __u64 before[BEFORE_BITS / 64];

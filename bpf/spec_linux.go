@@ -2,7 +2,9 @@ package bpf
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -17,11 +19,18 @@ const (
 	ProgFilterTC  = "filter_tc"
 	ProgFilterXDP = "filter_xdp"
 	ProgTraceTC   = "trace_tc"
+	ProgTraceXDP  = "trace_xdp"
+	ProgGateTC    = "gate_tc"
+	ProgGateXDP   = "gate_xdp"
+	ProgSweep     = "sweep"
 
 	MapCounts   = "counts"   // per CPU, [hop.ID * ReasonCount + Reason] → Count
 	MapOutcomes = "outcomes" // per CPU, [Outcome] → uint64
-	MapRing     = "ring"     // Sighting
+	MapRing     = "ring"     // Run
 	MapLedgers  = "ledgers"  // per CPU, [hop.ID] → Ledger
+	MapTCTaps   = "tc_taps"  // [hop.ID] → ProgTraceTC, where ProgGateTC goes
+	MapTaps     = "taps"     // [hop.ID] → ProgTraceXDP, where ProgGateXDP goes first
+	MapBodies   = "bodies"   // [hop.ID] → an XDP hop's own program, where both go then
 
 	mapPaused = "paused"
 	matchFunc = "match"
@@ -33,7 +42,9 @@ func CountSpec() (*ebpf.CollectionSpec, error) { return loadCount() }
 // FilterSpec returns the filter programs, tc and XDP. See [SetMatch].
 func FilterSpec() (*ebpf.CollectionSpec, error) { return loadFilter() }
 
-// TraceSpec returns the trace program. See [SetMatch].
+// TraceSpec returns the trace programs, tc and XDP, the gate through which XDP
+// comes to the latter, and the program that sweeps the runs the former make.
+// See [SetMatch], [SetSample], [SetRate].
 func TraceSpec() (*ebpf.CollectionSpec, error) { return loadTrace() }
 
 // CountIndex returns the index in [MapCounts] of one hop and reason.
@@ -63,34 +74,70 @@ func SetPaused(c *ebpf.Collection, yes bool) error {
 	return nil
 }
 
+// SetSample lets the trace programs choose one of n packets, by what no hop
+// changes about it.
+func SetSample(spec *ebpf.CollectionSpec, n uint32) error {
+	return set(spec, "sample_max", uint32(math.MaxUint32)/max(n, 1))
+}
+
+// SetRate lets the trace programs choose n packets a second at most.
+func SetRate(spec *ebpf.CollectionSpec, n uint32) error {
+	return set(spec, "rate_ns", uint64(time.Second)/uint64(max(n, 1)))
+}
+
 // Site is where one copy of a program stands.
 type Site struct {
 	Hop      hop.ID
 	Ethernet bool // packets of the device start with an Ethernet header
+	// Origin says that no packet comes from another hop, Starts that a packet can
+	// begin its way here, Terminal that what follows is a node's stack, or nothing.
+	Origin, Starts, Terminal bool
+	// Last says that it is nothing at all, Wired that packets come by a wire alone,
+	// on which nothing can change them.
+	Last, Wired bool
+	// Before are the hops that a packet can come from.
+	Before []hop.ID
+	// Counting says that the trace program stands in the place of the count program.
+	Counting bool
+	// XDPNext says that a traced XDP hop comes next.
+	XDPNext bool
 }
 
 // rodata is the map that holds a program's constants.
 const rodata = ".rodata"
 
 // Copies returns a specification with one copy of program prog for each site,
-// under the name [CopyName] gives, and with constants of its own; all other maps
-// are shared. Loading the copies as one collection reads the kernel's types once,
-// which takes ten times as long as a program.
+// under the name [CopyName] gives, and with constants of its own, and the
+// programs of spec that stand at no site; all other maps are shared. Loading the
+// copies as one collection reads the kernel's types once, which takes ten times
+// as long as a program.
 func Copies(spec *ebpf.CollectionSpec, prog string, sites []Site) (*ebpf.CollectionSpec, error) {
 	out := spec.Copy()
-	out.Programs = make(map[string]*ebpf.ProgramSpec, len(sites))
-	delete(out.Maps, rodata)
+	out.Programs = make(map[string]*ebpf.ProgramSpec, len(sites)+1)
 	out.Variables = nil
+	if p, ok := spec.Programs[ProgSweep]; ok {
+		out.Programs[ProgSweep] = p.Copy()
+	} else {
+		delete(out.Maps, rodata)
+	}
+	if err := AddCopies(out, spec, prog, sites); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
+// AddCopies adds to copies, a result of [Copies] of spec, those of another
+// program. Programs that stand at one site share its constants.
+func AddCopies(copies, spec *ebpf.CollectionSpec, prog string, sites []Site) error {
 	for _, site := range sites {
 		one := spec.Copy()
 		p, ok := one.Programs[prog]
 		if !ok {
-			return nil, fmt.Errorf("bpf program %q does not exist", prog)
+			return fmt.Errorf("bpf program %q does not exist", prog)
 		}
 		err := setSite(one, site)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		constants := fmt.Sprintf("%s.%d", rodata, site.Hop)
 		for i := range p.Instructions {
@@ -98,12 +145,12 @@ func Copies(spec *ebpf.CollectionSpec, prog string, sites []Site) (*ebpf.Collect
 				p.Instructions[i] = p.Instructions[i].WithReference(constants)
 			}
 		}
-		if out.Maps[constants], err = constantMap(one); err != nil {
-			return nil, err
+		if copies.Maps[constants], err = constantMap(one); err != nil {
+			return err
 		}
-		out.Programs[CopyName(prog, site.Hop)] = p
+		copies.Programs[CopyName(prog, site.Hop)] = p
 	}
-	return out, nil
+	return nil
 }
 
 // constantMap returns the map of spec's constants with the values that were set.
@@ -131,10 +178,33 @@ func setSite(spec *ebpf.CollectionSpec, s Site) error {
 	if err := set(spec, "hop_id", uint16(s.Hop)); err != nil {
 		return err
 	}
-	if _, ok := spec.Variables["ethernet"]; !ok {
-		return nil // a program that does not ask
+	if _, ok := spec.Variables["before"]; ok {
+		if err := set(spec, "before", beforeBits(s.Before)); err != nil {
+			return err
+		}
 	}
-	return set(spec, "ethernet", s.Ethernet)
+	for name, v := range map[string]bool{
+		"ethernet": s.Ethernet, "origin": s.Origin, "starts": s.Starts, "terminal": s.Terminal,
+		"last": s.Last, "wired": s.Wired,
+		"xdp_next": s.XDPNext, "counting": s.Counting,
+	} {
+		if _, ok := spec.Variables[name]; !ok {
+			continue // the programs do not ask
+		}
+		if err := set(spec, name, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beforeBits is the set of ids as the programs have it.
+func beforeBits(ids []hop.ID) (set [4]uint64) {
+	for _, id := range ids {
+		i := int(id) % (64 * len(set))
+		set[i/64] |= 1 << (i % 64)
+	}
+	return set
 }
 
 // CopyName is the name of prog's copy for one hop in the result of [Copies].
@@ -157,6 +227,9 @@ func SetMatch(spec *ebpf.CollectionSpec, body asm.Instructions) error {
 		return fmt.Errorf("replacing bpf function %q: empty body", matchFunc)
 	}
 	for name, p := range spec.Programs {
+		if name == ProgSweep || name == ProgGateTC || name == ProgGateXDP {
+			continue // they match nothing
+		}
 		start := slices.IndexFunc(p.Instructions, func(i asm.Instruction) bool { return i.Symbol() == matchFunc })
 		if start < 0 {
 			return fmt.Errorf("bpf program %q has no function %q", name, matchFunc)
@@ -169,5 +242,8 @@ func SetMatch(spec *ebpf.CollectionSpec, body asm.Instructions) error {
 		body[0].Metadata = p.Instructions[start].Metadata
 		p.Instructions = slices.Concat(p.Instructions[:start], body, p.Instructions[end:])
 	}
-	return nil
+	if _, ok := spec.Variables["selective"]; !ok {
+		return nil
+	}
+	return set(spec, "selective", true)
 }

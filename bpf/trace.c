@@ -1,204 +1,316 @@
 //go:build ignore
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Writes a sighting of each packet that the user's expression matches. Attached only while somebody traces. */
-#include "match.h"
-#include "parse.h"
+#include "count.h"
+#include "tap.h"
 
-#include "headers/bpf_core_read.h"
+/* Whether this stands in the place of the hop's count program; set by bpf.Copies. */
+const volatile bool counting;
 
-/* Bytes in the ring from which the reader is woken at once; set by bpf.SetWakeAt. */
-const volatile __u64 wake_at = 1 << 20;
+/* By how much packets may come before their time. */
+#define RATE_BURST_NS 100000000ULL
 
-extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
+/* A run that takes longer is ended, so that it is not kept from the reader. */
+#define RUN_NS 2000000ULL
 
-/* The loader sets max_entries to the ring's size. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
-	__type(value, struct sighting);
-} ring SEC(".maps");
-
-/* By hop. The loader sets max_entries. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct ledger);
-	__uint(max_entries, 1);
-} ledgers SEC(".maps");
-
-#define CT_PTR_MASK (~7UL)
-#define AF_INET 2
-
-static __always_inline void copy_inet(__u8 *to, const union nf_inet_addr *from, bool v4)
-{
-	__u32 *w = (__u32 *)to;
-
-	if (!v4) {
-		bpf_probe_read_kernel(to, 16, from);
-		return;
-	}
-	w[0] = 0;
-	w[1] = 0;
-	w[2] = bpf_htonl(0xffff);
-	bpf_probe_read_kernel(&w[3], 4, from);
-}
-
-static __always_inline void read_conntrack(struct tuple *t, unsigned long nfct)
-{
-	struct nf_conn *ct = (void *)nfct;
-	struct nf_conntrack_tuple *orig = &ct->tuplehash[0].tuple;
-	bool v4;
-
-	t->status = BPF_CORE_READ(ct, status);
-	v4 = BPF_CORE_READ(orig, src.l3num) == AF_INET;
-	copy_inet(t->src, &orig->src.u3, v4);
-	copy_inet(t->dst, &orig->dst.u3, v4);
-	t->sport = bpf_ntohs(BPF_CORE_READ(orig, src.u.all));
-	t->dport = bpf_ntohs(BPF_CORE_READ(orig, dst.u.all));
-}
-
-/* What the kernel knows of a packet, beside its bytes. */
-struct identity {
-	__u64 skb;
-	__u64 head;
-	unsigned long nfct; /* conntrack's entry, or 0 */
-};
-
-/*
- * The context of a tc program is the skb itself. From 6.2 on there is a cast
- * that makes it one for the verifier, so that it is read by plain loads.
- */
-static __always_inline struct identity identify(struct __sk_buff *ctx)
-{
-	const struct sk_buff *skb = (void *)ctx;
-	bool conntrack = bpf_core_field_exists(skb->_nfct) && bpf_core_field_exists(struct nf_conn, status);
-	struct identity id = { .skb = (__u64)skb };
-
-	if (bpf_cast_to_kern_ctx) {
-		skb = bpf_cast_to_kern_ctx(ctx);
-		id.head = (__u64)skb->head;
-		if (conntrack)
-			id.nfct = skb->_nfct;
-	} else {
-		id.head = (__u64)BPF_CORE_READ(skb, head);
-		if (conntrack)
-			id.nfct = BPF_CORE_READ(skb, _nfct);
-	}
-	id.nfct &= CT_PTR_MASK;
-	return id;
-}
-
-#define HASHED 32
-
-/* FNV-1a over words: cheap, and two packets of one flow seldom meet in it. */
 static __always_inline __u32 hash_payload(struct __sk_buff *ctx, const struct packet *p)
 {
-	__u32 words[HASHED / 4] = {};
-	__u32 h = 2166136261;
-	__u32 n;
-	int i;
+	struct payload bytes = {};
 
-	if (!p->payload_off || p->proto == IPPROTO_TCP)
+	if (!has_payload(p) || bpf_skb_load_bytes(ctx, p->payload_off, &bytes, hashed_bytes(p)))
 		return 0;
-	n = ctx->len - p->payload_off;
-	if (n > HASHED)
-		n = HASHED;
-	/* The verifier of 6.1 learns nothing from n != 0. What was 0 is now too long to be loaded. */
-	n = ((n - 1) & (HASHED - 1)) + 1;
-	if (bpf_skb_load_bytes(ctx, p->payload_off, words, n))
-		return 0;
-#pragma unroll
-	for (i = 0; i < HASHED / 4; i++)
-		h = (h ^ words[i]) * 16777619;
-	return h;
+	return hash_bytes(&bytes);
 }
 
-/* A reader that was woken this short ago is still at it. */
-#define WAKE_PAUSE_NS 200000
-
-/* When the reader was last woken; two CPUs at once wake it twice. */
-__u64 woken_ns;
-
-static __always_inline __u64 wake_flag(__u64 now)
+static __always_inline void parse(struct __sk_buff *ctx, struct passing *p)
 {
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wake_at || now - woken_ns < WAKE_PAUSE_NS)
-		return BPF_RB_NO_WAKEUP;
-	woken_ns = now;
-	return BPF_RB_FORCE_WAKEUP;
+	if (p->parsed)
+		return;
+	p->parsed = true;
+	__builtin_memset(&p->pkt, 0, sizeof(p->pkt));
+	parse_skb(ctx, &p->pkt);
 }
 
-static __always_inline void fill(struct sighting *s, struct __sk_buff *ctx, const struct packet *p,
-				 const struct identity *id)
+static __noinline void stamp(struct __sk_buff *ctx, struct passing *p)
 {
-	s->time_ns = bpf_ktime_get_ns();
-	s->skb = id->skb;
-	s->head = id->head;
-	s->payload_hash = hash_payload(ctx, p);
-	s->hop = hop_id;
-	s->gso_size = ctx->gso_size;
-	s->segments = ctx->gso_segs > 1 ? ctx->gso_segs : 1;
-	s->pkt = *p;
+	if (p->stamped)
+		return;
+	p->stamped = true;
+	if (stamp_plain(ctx, &p->stamp))
+		return;
+	parse(ctx, p);
+	stamp_parsed(ctx, &p->pkt, &p->stamp);
 }
 
-/* Returns whether there was room. */
-static __always_inline bool sight(struct __sk_buff *ctx, const struct packet *p)
+static __always_inline bool comes_from(__u16 hop)
 {
-	struct identity id = identify(ctx);
-	struct sighting *s;
+	return before[hop / 64 % (BEFORE_BITS / 64)] >> hop % 64 & 1;
+}
 
-	/* A record's size has to be a constant. */
-	if (id.nfct) {
-		s = bpf_ringbuf_reserve(&ring, sizeof(*s), 0);
-		if (!s)
-			return false;
-		fill(s, ctx, p, &id);
-		read_conntrack(&s->orig, id.nfct);
-	} else {
-		s = bpf_ringbuf_reserve(&ring, offsetof(struct sighting, orig), 0);
-		if (!s)
-			return false;
-		fill(s, ctx, p, &id);
-	}
-	bpf_ringbuf_submit(s, wake_flag(s->time_ns));
+/* Whether the stamped packet is the one that was last seen in the slot. */
+static __always_inline bool known(const struct slot *s, struct passing *p)
+{
+	return !origin && s->run.first.skb == p->skb && s->invariant == p->stamp.invariant && !s->missed &&
+	       comes_from(s->last_hop) && time_of(p) - s->last_ns < FOLLOW_NS;
+}
+
+/*
+ * The same without a stamp: what left the other end of the wire was seen there, so
+ * the skb says it.
+ */
+static __always_inline bool arrives(const struct slot *s, struct __sk_buff *ctx, const struct passing *p)
+{
+	return wired && s->hops && s->run.first.skb == p->skb && !s->missed && comes_from(s->last_hop) &&
+	       s->run.first.head == head_of(ctx);
+}
+
+/*
+ * Whether the run of the known packet can go on: where it is unchanged and in the
+ * same buffer. By another buffer the sighting of generic XDP is known to be of
+ * this packet, and a packet is told from one that looks the same and was given
+ * the skb of one that died.
+ */
+static __always_inline bool unchanged(const struct slot *s, struct __sk_buff *ctx, const struct passing *p)
+{
+	return s->hops && s->ends == p->stamp.ends && s->run.first.head == head_of(ctx);
+}
+
+/* Adds this hop to the slot's run. Returns false if that is full or takes too long. */
+static __always_inline bool step(struct slot *s, const struct passing *p)
+{
+	struct run *r = &s->run;
+	__u32 i = r->first.steps;
+	__u64 delta = p->now - r->first.time_ns;
+
+	if (i >= MAX_STEPS || delta >= RUN_NS)
+		return false;
+	r->rest[i].delta_ns = delta;
+	r->rest[i].hop = hop_id;
+	r->first.steps = i + 1;
+	s->hops++;
+	s->last_ns = p->now;
+	s->last_hop = hop_id;
 	return true;
+}
+
+/* Remembers the stamped packet in a slot that has no run. */
+static __always_inline void remember(struct slot *s, struct passing *p)
+{
+	s->missed = 0;
+	s->refused = 0;
+	s->last_hop = hop_id;
+	s->invariant = p->stamp.invariant;
+	s->ends = p->stamp.ends;
+	s->last_ns = time_of(p);
+	s->run.first.skb = p->skb;
+}
+
+/* Begins a run in a slot that has none. */
+static __always_inline void begin(struct slot *s, struct __sk_buff *ctx, struct passing *p)
+{
+	struct sighting *f = &s->run.first;
+	unsigned long nfct = connection_of(ctx);
+
+	parse(ctx, p);
+	remember(s, p);
+	s->hops = 1;
+	f->time_ns = p->now;
+	f->head = head_of(ctx);
+	f->payload_hash = hash_payload(ctx, &p->pkt);
+	f->hop = hop_id;
+	f->gso_size = ctx->gso_size;
+	f->segments = ctx->gso_segs > 1 ? ctx->gso_segs : 1;
+	f->steps = 0;
+	f->tracked = nfct != 0;
+	f->pkt = p->pkt;
+	if (nfct)
+		read_conntrack(&s->run.orig, nfct);
+}
+
+/* Whether the packet is one of the rate's: the generic cell rate algorithm (ITU-T I.371). */
+__u64 rate_next_ns;
+
+static __always_inline bool within_rate(__u64 now)
+{
+	__u64 next = rate_next_ns, from = next > now ? next : now;
+
+	if (!rate_ns)
+		return true;
+	if (from - now > RATE_BURST_NS)
+		return false;
+	/* Of two at once one is taken. */
+	return __sync_val_compare_and_swap(&rate_next_ns, next, from + rate_ns) == next;
+}
+
+/* Puts the packet in the slot, which is claimed: in its run, or in one that begins. */
+static __always_inline void place(struct slot *s, struct __sk_buff *ctx, struct passing *p)
+{
+	if (arrives(s, ctx, p) && step(s, p))
+		return;
+	stamp(ctx, p);
+	if (known(s, p) && unchanged(s, ctx, p) && step(s, p))
+		return;
+	flush(s, p->now);
+	begin(s, ctx, p);
+}
+
+/* Sees a packet that was selected. */
+static __always_inline void sight(struct slot *s, struct __sk_buff *ctx, struct passing *p)
+{
+	__u32 only = 0;
+
+	time_of(p);
+	if (xdp_next && (selective || rate_ns)) {
+		stamp(ctx, p);
+		announce(p);
+	}
+	if (claim(s)) {
+		place(s, ctx, p);
+		if (terminal) {
+			flush(s, p->now);
+			if (last || !(selective || rate_ns))
+				s->run.first.skb = 0; /* it is not asked for again */
+		}
+		release(s);
+		return;
+	}
+	s->missed = 1;
+	s = bpf_map_lookup_elem(&spare, &only);
+	if (!s)
+		return;
+	stamp(ctx, p);
+	begin(s, ctx, p);
+	flush(s, p->now);
+}
+
+/*
+ * Whether a packet that is not known here is one of the rate's. What is refused
+ * is remembered, so that it is not taken at a later hop, and a packet that is
+ * being followed keeps its slot.
+ */
+static __always_inline bool admit(struct slot *s, struct __sk_buff *ctx, struct passing *p)
+{
+	bool yes = starts && within_rate(time_of(p));
+
+	if (!claim(s))
+		return false;
+	if (s->hops && p->now - s->last_ns < RUN_NS)
+		yes = false;
+	else if (!yes) {
+		flush(s, p->now);
+		stamp(ctx, p);
+		remember(s, p);
+		s->refused = 1;
+	}
+	release(s);
+	return yes;
+}
+
+/* Returns where in the ledger the packet belongs. */
+static __always_inline __u64 *judge(struct slot *s, struct __sk_buff *ctx, struct passing *p, struct ledger *l)
+{
+	bool sampling = sample_max != ~0U, followed = false;
+
+	if (!selective && !sampling && !rate_ns)
+		return &l->traced;
+	if (arrives(s, ctx, p))
+		return &l->traced;
+	/* What was not selected at the other end of the wire is not selected here. */
+	if (wired && !s->run.first.skb && !s->missed && selective + sampling + !!rate_ns == 1)
+		return selective ? &l->filtered : &l->sampled_out;
+	if (sampling) {
+		stamp(ctx, p);
+		if (!of_sample(&p->stamp))
+			return &l->sampled_out;
+	}
+	if (!selective && !rate_ns)
+		return &l->traced;
+	if (!origin && s->run.first.skb == p->skb) {
+		stamp(ctx, p);
+		followed = known(s, p);
+	}
+	if (selective && !followed) {
+		parse(ctx, p);
+		if (!match(&p->pkt))
+			return &l->filtered;
+	}
+	if (rate_ns && (followed ? s->refused : !admit(s, ctx, p)))
+		return &l->sampled_out;
+	return &l->traced;
 }
 
 static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l)
 {
-	struct packet p = {};
+	struct passing p;
+	struct slot *s;
+	__u64 *what;
 
+	p.skb = (__u64)ctx;
+	p.parsed = false;
+	p.stamped = false;
+	s = slot_of(ctx);
+	if (!s)
+		return;
+	p.now = 0;
+	what = judge(s, ctx, &p, l);
 	l->seen++;
-	parse_skb(ctx, &p);
-	if (!match(&p))
-		l->filtered++;
-	else if (sight(ctx, &p))
-		l->traced++;
-	else
-		l->lost++;
+	(*what)++;
+	if (what == &l->traced)
+		sight(s, ctx, &p);
 }
-
-/*
- * While the hops are being attached or detached, one after the other, nothing is
- * seen: a packet that met some of them would look lost. Its one value is 1 while
- * it is so; set by bpf.SetPaused.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, __u32);
-	__uint(max_entries, 1);
-} paused SEC(".maps");
 
 SEC("tc")
 int trace_tc(struct __sk_buff *ctx)
 {
-	__u32 only = 0, i = hop_id;
-	__u32 *pause = bpf_map_lookup_elem(&paused, &only);
-	struct ledger *l = bpf_map_lookup_elem(&ledgers, &i);
+	struct ledger *l = open_ledger();
 
-	if (l && pause && !*pause)
+	if (l)
 		trace_packet(ctx, l);
+	if (counting)
+		count_skb(ctx, REASON_PASS);
 	return TC_ACT_UNSPEC;
+}
+
+/*
+ * By hop: trace_tc, where a gate stands in the place of the count program. A
+ * program more on a hop costs more than a jump. As taps it is the tracing
+ * process's, and empty when that is gone.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} tc_taps SEC(".maps");
+
+SEC("tc")
+int gate_tc(struct __sk_buff *ctx)
+{
+	bpf_tail_call(ctx, &tc_taps, hop_id);
+	count_skb(ctx, REASON_PASS);
+	return TC_ACT_UNSPEC;
+}
+
+static long sweep_slot(__u32 i, const __u64 *before)
+{
+	struct slot *s = bpf_map_lookup_elem(&slots, &i);
+
+	if (!s || !s->hops || s->last_ns >= *before || !claim(s))
+		return 0;
+	if (s->last_ns < *before)
+		flush(s, bpf_ktime_get_ns());
+	release(s);
+	return 0;
+}
+
+/* Hands runs to the ring that were not seen since a time. Run by the reader. */
+SEC("syscall")
+int sweep(const __u64 *before)
+{
+	__u64 when = *before;
+
+	bpf_loop(SLOTS, sweep_slot, &when, 0);
+	return 0;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

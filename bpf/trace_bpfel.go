@@ -13,6 +13,20 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type traceAnnouncement struct {
+	_      structs.HostLayout
+	Key    uint64
+	TimeNs uint64
+}
+
+type traceCount struct {
+	_         structs.HostLayout
+	Packets   uint64
+	Segments  uint64
+	Bytes     uint64
+	WireBytes uint64
+}
+
 type traceLedger struct {
 	_          structs.HostLayout
 	Seen       uint64
@@ -22,45 +36,56 @@ type traceLedger struct {
 	Lost       uint64
 }
 
-type traceSighting struct {
-	_           structs.HostLayout
-	TimeNs      uint64
-	Skb         uint64
-	Head        uint64
-	PayloadHash uint32
-	Hop         uint16
-	GsoSize     uint16
-	Segments    uint16
-	Pad         [3]uint16
-	Pkt         struct {
-		_          structs.HostLayout
-		Src        [16]uint8
-		Dst        [16]uint8
-		EthDst     [6]uint8
-		EthSrc     [6]uint8
-		Len        uint32
-		Seq        uint32
-		Ack        uint32
-		Tsval      uint32
-		Ethertype  uint16
-		Vlan       uint16
-		Sport      uint16
-		Dport      uint16
-		IcmpId     uint16
-		IcmpSeq    uint16
-		IpId       uint16
-		Frag       uint16
-		PayloadOff uint16
-		Proto      uint8
-		Nexthdr    uint8
-		Fragnext   uint8
-		TcpFlags   uint8
-		IcmpType   uint8
-		IcmpCode   uint8
-		Ttl        uint8
-		Tos        uint8
-		Flags      uint8
-		Pad        uint8
+type traceRun struct {
+	_     structs.HostLayout
+	First struct {
+		_           structs.HostLayout
+		TimeNs      uint64
+		Skb         uint64
+		Head        uint64
+		PayloadHash uint32
+		Hop         uint16
+		GsoSize     uint16
+		Segments    uint16
+		Steps       uint8
+		Tracked     uint8
+		Pkt         struct {
+			_          structs.HostLayout
+			Src        [16]uint8
+			Dst        [16]uint8
+			EthDst     [6]uint8
+			EthSrc     [6]uint8
+			Len        uint32
+			Seq        uint32
+			Ack        uint32
+			Tsval      uint32
+			FragId     uint32
+			Ethertype  uint16
+			Vlan       uint16
+			Sport      uint16
+			Dport      uint16
+			IcmpId     uint16
+			IcmpSeq    uint16
+			IpId       uint16
+			Frag       uint16
+			PayloadOff uint16
+			Proto      uint8
+			Nexthdr    uint8
+			Fragnext   uint8
+			TcpFlags   uint8
+			IcmpType   uint8
+			IcmpCode   uint8
+			Ttl        uint8
+			Tos        uint8
+			Flags      uint8
+			Pad        uint8
+		}
+	}
+	Rest [6]struct {
+		_       structs.HostLayout
+		DeltaNs uint32
+		Hop     uint16
+		Pad     uint16
 	}
 	Orig struct {
 		_      structs.HostLayout
@@ -72,18 +97,55 @@ type traceSighting struct {
 	}
 }
 
+type traceSlot struct {
+	_         structs.HostLayout
+	Claim     uint32
+	Missed    uint32
+	Hops      uint8
+	Refused   uint8
+	LastHop   uint16
+	_         [4]byte
+	Invariant uint64
+	Ends      uint64
+	LastNs    uint64
+	Run       traceRun
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	traceMapLedgers  = "ledgers"
-	traceMapPaused   = "paused"
-	traceMapRing     = "ring"
-	traceProgTraceTc = "trace_tc"
-	traceVarEthernet = "ethernet"
-	traceVarHopId    = "hop_id"
-	traceVarWakeAt   = "wake_at"
-	traceVarWokenNs  = "woken_ns"
+	traceMapAnnounced  = "announced"
+	traceMapBodies     = "bodies"
+	traceMapCounts     = "counts"
+	traceMapLedgers    = "ledgers"
+	traceMapPaused     = "paused"
+	traceMapRing       = "ring"
+	traceMapSlots      = "slots"
+	traceMapSpare      = "spare"
+	traceMapTaps       = "taps"
+	traceMapTcTaps     = "tc_taps"
+	traceProgGateTc    = "gate_tc"
+	traceProgGateXdp   = "gate_xdp"
+	traceProgSweep     = "sweep"
+	traceProgTraceTc   = "trace_tc"
+	traceProgTraceXdp  = "trace_xdp"
+	traceVarBefore     = "before"
+	traceVarCounting   = "counting"
+	traceVarEthernet   = "ethernet"
+	traceVarHopId      = "hop_id"
+	traceVarLast       = "last"
+	traceVarOrigin     = "origin"
+	traceVarRateNextNs = "rate_next_ns"
+	traceVarRateNs     = "rate_ns"
+	traceVarSampleMax  = "sample_max"
+	traceVarSelective  = "selective"
+	traceVarStarts     = "starts"
+	traceVarTerminal   = "terminal"
+	traceVarWakeAt     = "wake_at"
+	traceVarWired      = "wired"
+	traceVarWokenNs    = "woken_ns"
+	traceVarXdpNext    = "xdp_next"
 )
 
 // loadTrace returns the embedded CollectionSpec for trace.
@@ -128,26 +190,49 @@ type traceSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceProgramSpecs struct {
-	TraceTc *ebpf.ProgramSpec `ebpf:"trace_tc"`
+	GateTc   *ebpf.ProgramSpec `ebpf:"gate_tc"`
+	GateXdp  *ebpf.ProgramSpec `ebpf:"gate_xdp"`
+	Sweep    *ebpf.ProgramSpec `ebpf:"sweep"`
+	TraceTc  *ebpf.ProgramSpec `ebpf:"trace_tc"`
+	TraceXdp *ebpf.ProgramSpec `ebpf:"trace_xdp"`
 }
 
 // traceMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceMapSpecs struct {
-	Ledgers *ebpf.MapSpec `ebpf:"ledgers"`
-	Paused  *ebpf.MapSpec `ebpf:"paused"`
-	Ring    *ebpf.MapSpec `ebpf:"ring"`
+	Announced *ebpf.MapSpec `ebpf:"announced"`
+	Bodies    *ebpf.MapSpec `ebpf:"bodies"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
+	Ledgers   *ebpf.MapSpec `ebpf:"ledgers"`
+	Paused    *ebpf.MapSpec `ebpf:"paused"`
+	Ring      *ebpf.MapSpec `ebpf:"ring"`
+	Slots     *ebpf.MapSpec `ebpf:"slots"`
+	Spare     *ebpf.MapSpec `ebpf:"spare"`
+	Taps      *ebpf.MapSpec `ebpf:"taps"`
+	TcTaps    *ebpf.MapSpec `ebpf:"tc_taps"`
 }
 
 // traceVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceVariableSpecs struct {
-	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
-	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
-	WakeAt   *ebpf.VariableSpec `ebpf:"wake_at"`
-	WokenNs  *ebpf.VariableSpec `ebpf:"woken_ns"`
+	Before     *ebpf.VariableSpec `ebpf:"before"`
+	Counting   *ebpf.VariableSpec `ebpf:"counting"`
+	Ethernet   *ebpf.VariableSpec `ebpf:"ethernet"`
+	HopId      *ebpf.VariableSpec `ebpf:"hop_id"`
+	Last       *ebpf.VariableSpec `ebpf:"last"`
+	Origin     *ebpf.VariableSpec `ebpf:"origin"`
+	RateNextNs *ebpf.VariableSpec `ebpf:"rate_next_ns"`
+	RateNs     *ebpf.VariableSpec `ebpf:"rate_ns"`
+	SampleMax  *ebpf.VariableSpec `ebpf:"sample_max"`
+	Selective  *ebpf.VariableSpec `ebpf:"selective"`
+	Starts     *ebpf.VariableSpec `ebpf:"starts"`
+	Terminal   *ebpf.VariableSpec `ebpf:"terminal"`
+	WakeAt     *ebpf.VariableSpec `ebpf:"wake_at"`
+	Wired      *ebpf.VariableSpec `ebpf:"wired"`
+	WokenNs    *ebpf.VariableSpec `ebpf:"woken_ns"`
+	XdpNext    *ebpf.VariableSpec `ebpf:"xdp_next"`
 }
 
 // traceObjects contains all objects after they have been loaded into the kernel.
@@ -170,16 +255,30 @@ func (o *traceObjects) Close() error {
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceMaps struct {
-	Ledgers *ebpf.Map `ebpf:"ledgers"`
-	Paused  *ebpf.Map `ebpf:"paused"`
-	Ring    *ebpf.Map `ebpf:"ring"`
+	Announced *ebpf.Map `ebpf:"announced"`
+	Bodies    *ebpf.Map `ebpf:"bodies"`
+	Counts    *ebpf.Map `ebpf:"counts"`
+	Ledgers   *ebpf.Map `ebpf:"ledgers"`
+	Paused    *ebpf.Map `ebpf:"paused"`
+	Ring      *ebpf.Map `ebpf:"ring"`
+	Slots     *ebpf.Map `ebpf:"slots"`
+	Spare     *ebpf.Map `ebpf:"spare"`
+	Taps      *ebpf.Map `ebpf:"taps"`
+	TcTaps    *ebpf.Map `ebpf:"tc_taps"`
 }
 
 func (m *traceMaps) Close() error {
 	return _TraceClose(
+		m.Announced,
+		m.Bodies,
+		m.Counts,
 		m.Ledgers,
 		m.Paused,
 		m.Ring,
+		m.Slots,
+		m.Spare,
+		m.Taps,
+		m.TcTaps,
 	)
 }
 
@@ -187,22 +286,42 @@ func (m *traceMaps) Close() error {
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceVariables struct {
-	Ethernet *ebpf.Variable `ebpf:"ethernet"`
-	HopId    *ebpf.Variable `ebpf:"hop_id"`
-	WakeAt   *ebpf.Variable `ebpf:"wake_at"`
-	WokenNs  *ebpf.Variable `ebpf:"woken_ns"`
+	Before     *ebpf.Variable `ebpf:"before"`
+	Counting   *ebpf.Variable `ebpf:"counting"`
+	Ethernet   *ebpf.Variable `ebpf:"ethernet"`
+	HopId      *ebpf.Variable `ebpf:"hop_id"`
+	Last       *ebpf.Variable `ebpf:"last"`
+	Origin     *ebpf.Variable `ebpf:"origin"`
+	RateNextNs *ebpf.Variable `ebpf:"rate_next_ns"`
+	RateNs     *ebpf.Variable `ebpf:"rate_ns"`
+	SampleMax  *ebpf.Variable `ebpf:"sample_max"`
+	Selective  *ebpf.Variable `ebpf:"selective"`
+	Starts     *ebpf.Variable `ebpf:"starts"`
+	Terminal   *ebpf.Variable `ebpf:"terminal"`
+	WakeAt     *ebpf.Variable `ebpf:"wake_at"`
+	Wired      *ebpf.Variable `ebpf:"wired"`
+	WokenNs    *ebpf.Variable `ebpf:"woken_ns"`
+	XdpNext    *ebpf.Variable `ebpf:"xdp_next"`
 }
 
 // tracePrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePrograms struct {
-	TraceTc *ebpf.Program `ebpf:"trace_tc"`
+	GateTc   *ebpf.Program `ebpf:"gate_tc"`
+	GateXdp  *ebpf.Program `ebpf:"gate_xdp"`
+	Sweep    *ebpf.Program `ebpf:"sweep"`
+	TraceTc  *ebpf.Program `ebpf:"trace_tc"`
+	TraceXdp *ebpf.Program `ebpf:"trace_xdp"`
 }
 
 func (p *tracePrograms) Close() error {
 	return _TraceClose(
+		p.GateTc,
+		p.GateXdp,
+		p.Sweep,
 		p.TraceTc,
+		p.TraceXdp,
 	)
 }
 

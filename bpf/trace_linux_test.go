@@ -20,8 +20,9 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-// untracked is the length of the record of a packet without a connection.
-const untracked = unsafe.Offsetof(Sighting{}.Orig)
+// alone is the length of the record of a packet that was seen at one hop and has
+// no connection.
+const alone = unsafe.Sizeof(Sighting{})
 
 // tracer is a trace program with the reader of its ring.
 type tracer struct {
@@ -29,6 +30,8 @@ type tracer struct {
 	coll *ebpf.Collection
 	prog *ebpf.Program
 	ring *ringbuf.Reader
+
+	verdict uint32 // that prog is to return
 }
 
 func newTracer(t *testing.T, body asm.Instructions, ringSize uint32, site Site) *tracer {
@@ -39,13 +42,14 @@ func newTracer(t *testing.T, body asm.Instructions, ringSize uint32, site Site) 
 func newTracerOf(t *testing.T, s *ebpf.CollectionSpec, ringSize uint32, site Site) *tracer {
 	t.Helper()
 	s.Maps[MapRing].MaxEntries = ringSize
+	site.Terminal = true
 	coll := load(t, s, ProgTraceTC, site)
 	ring, err := ringbuf.NewReader(coll.Maps[MapRing])
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ring.Close() })
-	return &tracer{t, coll, coll.Programs[CopyName(ProgTraceTC, site.Hop)], ring}
+	return &tracer{t, coll, coll.Programs[CopyName(ProgTraceTC, site.Hop)], ring, tcNext}
 }
 
 // sightings empties the ring.
@@ -62,11 +66,10 @@ func (t *tracer) sightings() []Sighting {
 			t.Fatal(err)
 		}
 		var s Sighting
-		if len(rec.RawSample) != int(untracked) {
-			t.Fatalf("record of %d bytes, want %d: a test run has no connection", len(rec.RawSample), untracked)
+		if len(rec.RawSample) != int(alone) {
+			t.Fatalf("record of %d bytes, want %d: a test run has no connection", len(rec.RawSample), alone)
 		}
-		whole := append(rec.RawSample, make([]byte, unsafe.Sizeof(s.Orig))...)
-		if _, err := binary.Decode(whole, binary.NativeEndian, &s); err != nil {
+		if _, err := binary.Decode(rec.RawSample, binary.NativeEndian, &s); err != nil {
 			t.Fatalf("decoding a sighting: %v", err)
 		}
 		all = append(all, s)
@@ -78,8 +81,8 @@ func (t *tracer) sightings() []Sighting {
 func (t *tracer) trace(frame []byte, ctx any) Sighting {
 	t.Helper()
 	before := monotonic(t)
-	if got := run(t, t.prog, frame, ctx); got != tcNext {
-		t.Errorf("verdict %d, want TC_ACT_UNSPEC", int32(got))
+	if got := run(t, t.prog, frame, ctx); got != t.verdict {
+		t.Errorf("verdict %d, want %d", int32(got), int32(t.verdict))
 	}
 	after := monotonic(t)
 	want := map[uint32]Ledger{uint32(testHop): {Seen: 1, Traced: 1}}
@@ -127,21 +130,26 @@ func TestTraceShort(t *testing.T) {
 	for name, r := range readings(t) {
 		r := r.tagged()
 		for n := 14; n <= len(r.frame); n++ {
-			got := tr.trace(r.frame[:n], nil).Packet
-			if short := got.Flags&PacketShort != 0; short != (n < r.headers) {
-				t.Errorf("%s, %d of %d header bytes: marked short: %v", name, n, r.headers, short)
-			}
-			if got.Len != uint32(n) {
-				t.Errorf("%s, %d bytes: length %d", name, n, got.Len)
-			}
-			if extra := got.Flags &^ (r.want.Flags | PacketShort); extra != 0 {
-				t.Errorf("%s, %d bytes: flags %#x of no right", name, n, extra)
-			}
-			got.Flags, got.Len = r.want.Flags, r.want.Len
-			for _, f := range garbage(got, r.want) {
-				t.Errorf("%s, %d bytes: %s", name, n, f)
-			}
+			checkShort(t, fmt.Sprintf("%s, %d of %d header bytes", name, n, r.headers), r, n, tr.trace(r.frame[:n], nil).Packet)
 		}
+	}
+}
+
+// checkShort compares what was read of the first n bytes of r.
+func checkShort(t *testing.T, what string, r reading, n int, got Packet) {
+	t.Helper()
+	if short := got.Flags&PacketShort != 0; short != (n < r.headers) {
+		t.Errorf("%s: marked short: %v", what, short)
+	}
+	if got.Len != uint32(n) {
+		t.Errorf("%s: length %d", what, got.Len)
+	}
+	if extra := got.Flags &^ (r.want.Flags | PacketShort); extra != 0 {
+		t.Errorf("%s: flags %#x of no right", what, extra)
+	}
+	got.Flags, got.Len = r.want.Flags, r.want.Len
+	for _, f := range garbage(got, r.want) {
+		t.Errorf("%s: %s", what, f)
 	}
 }
 
@@ -221,7 +229,7 @@ func TestLedger(t *testing.T) {
 	testenv.Root(t)
 	const (
 		ring   = 4096
-		record = 8 + untracked       // with its header in the ring
+		record = 8 + alone           // with its header in the ring
 		room   = (ring - 1) / record // the ring is never quite full
 		n      = room + 7
 	)
@@ -256,13 +264,13 @@ func TestLedger(t *testing.T) {
 // The reader is woken when the ring holds what SetWakeAt says, and not before. How
 // soon it is woken again is a matter of time and not tested.
 func TestSetWakeAt(t *testing.T) {
-	const record, quiet = 8 + untracked, 5
+	const record, quiet = 8 + alone, 5
 	s := matching(t, TraceSpec, matchAll)
 	s.Maps[MapRing].MaxEntries = 4096
 	if err := SetWakeAt(s, uint64(quiet*record)); err != nil {
 		t.Fatal(err)
 	}
-	coll := load(t, s, ProgTraceTC, Site{Hop: testHop, Ethernet: true})
+	coll := load(t, s, ProgTraceTC, Site{Hop: testHop, Ethernet: true, Terminal: true})
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)

@@ -15,12 +15,17 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-// load loads program prog of spec at hop 1 of two.
-func load(t *testing.T, spec *ebpf.CollectionSpec, err error, prog string) (*ebpf.Program, map[string]*ebpf.Map) {
+// load loads program prog of spec at hop 1 of two, where packets end.
+func load(t *testing.T, spec *ebpf.CollectionSpec, err error, prog string) (*ebpf.Program, *ebpf.Collection) {
+	t.Helper()
+	return loadAt(t, spec, err, prog, bpf.Site{Hop: 1, Ethernet: true, Terminal: true})
+}
+
+func loadAt(t *testing.T, spec *ebpf.CollectionSpec, err error, prog string, site bpf.Site) (*ebpf.Program, *ebpf.Collection) {
 	t.Helper()
 	testenv.Root(t)
 	if err == nil {
-		spec, err = bpf.Copies(spec, prog, []bpf.Site{{Hop: 1, Ethernet: true}})
+		spec, err = bpf.Copies(spec, prog, []bpf.Site{site})
 	}
 	if err := errors.Join(err, rlimit.RemoveMemlock()); err != nil {
 		t.Fatal(err)
@@ -35,7 +40,7 @@ func load(t *testing.T, spec *ebpf.CollectionSpec, err error, prog string) (*ebp
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return c.Programs[bpf.CopyName(prog, 1)], c.Maps
+	return c.Programs[bpf.CopyName(prog, 1)], c
 }
 
 // ping is an echo request of 98 bytes.
@@ -56,28 +61,33 @@ func run(t *testing.T, p *ebpf.Program, times int) {
 
 var twoHops = []hop.Hop{left, right}
 
-func TestRing(t *testing.T) {
-	spec, err := bpf.TraceSpec()
-	prog, maps := load(t, spec, err, bpf.ProgTraceTC)
-	ring, err := OpenRing(maps[bpf.MapRing])
+// open returns a reader of what the programs of c write.
+func open(t *testing.T, c *ebpf.Collection) *Ring {
+	t.Helper()
+	r, err := OpenRing(c.Maps[bpf.MapRing], c.Programs[bpf.ProgSweep])
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ring.Close()
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func TestRing(t *testing.T) {
+	spec, err := bpf.TraceSpec()
+	prog, c := load(t, spec, err, bpf.ProgTraceTC)
+	ring := open(t, c)
 
 	const packets = batchSize + 88
 	run(t, prog, packets)
-	var got []Sighting
-	idle := 0
+	var got []Run
+	later := false
 	enough := errors.New("enough")
 	before := Now()
-	err = ring.Read(context.Background(), func(b []Sighting) error {
+	err = ring.Read(context.Background(), func(b []Run, until uint64) error {
 		got = append(got, b...)
-		if len(b) > 0 {
-			return nil
-		}
-		// A sighting that comes later and wakes nobody is read all the same.
-		if idle++; idle == 1 {
+		// A run that comes later and wakes nobody is read all the same.
+		if until != 0 && !later {
+			later = true
 			run(t, prog, 1)
 		}
 		if len(got) > packets {
@@ -89,17 +99,17 @@ func TestRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got) != packets+1 {
-		t.Fatalf("%d sightings, want %d", len(got), packets+1)
+		t.Fatalf("%d runs, want %d", len(got), packets+1)
 	}
 	s := got[3]
 	if s.HopID() != 1 || !s.IsEcho() || s.Packet.ICMPSeq != 3 || s.Src().String() != "172.16.16.10" || s.Packet.Len != 98 || s.Segments != 1 {
-		t.Errorf("sighting %+v", s)
+		t.Errorf("run %+v", s)
 	}
 	if age := time.Duration(before - s.TimeNS); age < 0 || age > time.Minute {
-		t.Errorf("sighting is %v old", age)
+		t.Errorf("run is %v old", age)
 	}
 
-	ledgers, err := ReadLedgers(maps[bpf.MapLedgers], twoHops)
+	ledgers, err := ReadLedgers(c.Maps[bpf.MapLedgers], twoHops)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,26 +122,105 @@ func TestRing(t *testing.T) {
 
 func TestRingDrainsWhenDone(t *testing.T) {
 	spec, err := bpf.TraceSpec()
-	prog, maps := load(t, spec, err, bpf.ProgTraceTC)
-	ring, err := OpenRing(maps[bpf.MapRing])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ring.Close()
+	prog, c := load(t, spec, err, bpf.ProgTraceTC)
+	ring := open(t, c)
 	run(t, prog, 10)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	n := 0
-	if err := ring.Read(ctx, func(b []Sighting) error { n += len(b); return nil }); err != nil || n != 10 {
-		t.Errorf("%d sightings, error %v", n, err)
+	if err := ring.Read(ctx, func(b []Run, _ uint64) error { n += len(b); return nil }); err != nil || n != 10 {
+		t.Errorf("%d runs, error %v", n, err)
+	}
+}
+
+// A packet that was not seen again is read after a while, and nothing that is
+// older comes after the time that was said.
+func TestRingSweeps(t *testing.T) {
+	spec, err := bpf.TraceSpec()
+	prog, c := loadAt(t, spec, err, bpf.ProgTraceTC, bpf.Site{Hop: 1, Ethernet: true, Origin: true})
+	ring := open(t, c)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	const packets = 30
+	run(t, prog, 1)
+	n, rounds, said := 0, 0, uint64(0)
+	err = ring.Read(ctx, func(b []Run, until uint64) error {
+		for i := range b {
+			if b[i].TimeNS < said {
+				t.Errorf("a run of %d after all before %d were said to be there", b[i].TimeNS, said)
+			}
+		}
+		said = max(said, until)
+		n += len(b)
+		if n == packets {
+			cancel()
+		} else if until != 0 && rounds < packets-1 {
+			rounds++
+			run(t, prog, 1)
+		}
+		return nil
+	})
+	if err != nil || n != packets {
+		t.Errorf("%d runs of %d packets, error %v", n, packets, err)
+	}
+}
+
+// With a ring that is too small and nobody reading, each packet is accounted for
+// at its hop.
+func TestLostRunsAreInTheLedger(t *testing.T) {
+	spec, err := bpf.TraceSpec()
+	if err == nil {
+		spec.Maps[bpf.MapRing].MaxEntries = 4096
+	}
+	testenv.Root(t)
+	copies, err := bpf.Copies(spec, bpf.ProgTraceTC, []bpf.Site{{Hop: 0, Ethernet: true, Origin: true}, {Hop: 1, Ethernet: true, Terminal: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies.Maps[bpf.MapLedgers].MaxEntries = 2
+	c, err := ebpf.NewCollection(copies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ring := open(t, c)
+	const packets = 1000
+	for i := range packets {
+		for id := range 2 {
+			if _, err := c.Programs[bpf.CopyName(bpf.ProgTraceTC, hop.ID(id))].Run(&ebpf.RunOptions{Data: ping(byte(i))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read := [2]uint64{}
+	err = ring.Drain(func(b []Run, _ uint64) error {
+		for i := range b {
+			for k := range b[i].Len() {
+				id, _ := b[i].At(k)
+				read[id]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledgers, err := ReadLedgers(c.Maps[bpf.MapLedgers], twoHops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range ledgers.Hops {
+		if l.Seen != packets || !l.Balanced() || l.Lost == 0 || l.Traced != read[i] {
+			t.Errorf("hop %d: ledger %+v, %d sightings read", i, l.Ledger, read[i])
+		}
 	}
 }
 
 func TestReadSnapshot(t *testing.T) {
 	spec, err := bpf.CountSpec()
-	prog, maps := load(t, spec, err, bpf.ProgCountTC)
+	prog, c := load(t, spec, err, bpf.ProgCountTC)
 	run(t, prog, 5)
-	m := maps[bpf.MapCounts]
+	m := c.Maps[bpf.MapCounts]
 	cpus := ebpf.MustPossibleCPU()
 	drops := make([]bpf.Count, cpus)
 	for i := range drops {

@@ -14,12 +14,17 @@ import (
 )
 
 const (
-	// batchSize bounds the sightings of one call; 512 of them stay in the cache.
+	// batchSize bounds the runs of one call; 512 of them stay in the cache.
 	batchSize = 512
-	// tick is how long a sighting may wait in the ring: below a high-water mark
-	// the programs wake nobody, because a wake-up costs more than the rest of
-	// tracing a packet.
+	// tick is how long a run may wait in the ring: below a high-water mark the
+	// programs wake nobody, because a wake-up costs more than the rest of tracing
+	// a packet. As often, the runs are swept that nobody ends.
 	tick = 10 * time.Millisecond
+	// idle is after how long without a further hop a run is swept.
+	idle = 2 * time.Millisecond
+	// span is how long a run may take from its first hop to the sweep's idle time:
+	// RUN_NS of trace.c, and some for a program that is at it.
+	span = 3 * time.Millisecond
 )
 
 // Now returns the time on the clock of [bpf.Sighting.TimeNS], CLOCK_MONOTONIC in ns.
@@ -30,7 +35,8 @@ func Now() uint64 {
 	return uint64(ts.Nano())
 }
 
-// Ring reads sightings from the ring the trace programs write to.
+// Ring reads runs from the ring the trace programs write to, and makes them hand
+// over those that nothing ends.
 //
 // It reads the ring's memory itself (kernel/bpf/ringbuf.c describes it), for two
 // things that ringbuf.Reader does otherwise and that halve the rate of small
@@ -45,13 +51,19 @@ type Ring struct {
 	data     []byte   // in producer
 	mask     uintptr  // of the data's size
 	epoll    int
-	batch    []Sighting
+	batch    []Run
+
+	sweep *ebpf.Program
+	swept uint64  // when
+	until uint64  // everything before is in the ring; 0: that was said
+	mark  uintptr // where the ring ended when that was so
 }
 
-// OpenRing returns a reader of m, which is [bpf.MapRing]. A ring has one reader
-// at a time. Close it after use.
-func OpenRing(m *ebpf.Map) (_ *Ring, err error) {
-	r := &Ring{epoll: -1, batch: make([]Sighting, 0, batchSize)}
+// OpenRing returns a reader of m, which is [bpf.MapRing]; sweep is
+// [bpf.ProgSweep] of the same programs. A ring has one reader at a time. Close it
+// after use.
+func OpenRing(m *ebpf.Map, sweep *ebpf.Program) (_ *Ring, err error) {
+	r := &Ring{epoll: -1, batch: make([]Run, 0, batchSize), sweep: sweep}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("opening the ring %s: %w", m, errors.Join(err, r.Close()))
@@ -76,14 +88,19 @@ func OpenRing(m *ebpf.Map) (_ *Ring, err error) {
 	return r, unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, m.FD(), &event)
 }
 
-// Read calls fn with the sightings of the ring, in their order, until ctx is
-// done; then it reads what is left and returns nil. fn is also called with an
-// empty batch, every 10 ms or so, when the ring was found empty: nothing that
-// happened before is still to come. The batch is fn's until it returns.
+// Read calls fn with the runs of the ring, in their order, until ctx is done; then
+// it reads what is left and returns nil. Where until is not 0, all sightings
+// before that time, on the clock of [Now], have been given; that is said every 10
+// ms or so, with or without runs. The batch is fn's until it returns.
 //
 // An error of fn ends Read and is returned as it is.
-func (r *Ring) Read(ctx context.Context, fn func([]Sighting) error) error {
+func (r *Ring) Read(ctx context.Context, fn func(batch []Run, until uint64) error) error {
 	for ctx.Err() == nil {
+		if Now()-r.swept >= uint64(tick) {
+			if err := r.sweepIdle(idle); err != nil {
+				return err
+			}
+		}
 		empty, err := r.next(fn)
 		if err != nil {
 			return err
@@ -98,33 +115,51 @@ func (r *Ring) Read(ctx context.Context, fn func([]Sighting) error) error {
 	return r.Drain(fn)
 }
 
-// Drain calls fn with what is in the ring now, as Read does, and does not wait.
+// Drain calls fn with what there is now, as Read does, and does not wait.
 // Programs that are still attached may fill the ring as fast as it is read, so
 // what comes while it drains may stay.
-func (r *Ring) Drain(fn func([]Sighting) error) error {
-	end := atomic.LoadUintptr(r.written)
+func (r *Ring) Drain(fn func(batch []Run, until uint64) error) error {
+	if err := r.sweepIdle(0); err != nil {
+		return err
+	}
+	end := r.mark
 	for int(end-*r.read) > 0 {
-		if empty, err := r.next(fn); err != nil || empty {
+		if _, err := r.next(fn); err != nil {
 			return err
 		}
 	}
-	return fn(nil)
+	return r.tell(nil, fn)
+}
+
+// sweepIdle has the runs handed over that had no further hop for that long.
+func (r *Ring) sweepIdle(age time.Duration) error {
+	r.swept = Now()
+	before := r.swept - uint64(age)
+	if _, err := r.sweep.Run(&ebpf.RunOptions{Context: before}); err != nil {
+		return fmt.Errorf("collecting what is on its way: %w", err)
+	}
+	r.until, r.mark = before-uint64(span), atomic.LoadUintptr(r.written)
+	return nil
 }
 
 // next calls fn with a batch, and says whether the ring was then empty.
-func (r *Ring) next(fn func([]Sighting) error) (empty bool, err error) {
+func (r *Ring) next(fn func([]Run, uint64) error) (empty bool, err error) {
 	if empty, err = r.fill(); err != nil {
 		return false, err
 	}
-	if len(r.batch) > 0 {
-		if err := fn(r.batch); err != nil {
-			return false, err
-		}
+	return empty, r.tell(r.batch, fn)
+}
+
+// tell calls fn if there is anything to say.
+func (r *Ring) tell(batch []Run, fn func([]Run, uint64) error) error {
+	var until uint64
+	if r.until != 0 && int(*r.read-r.mark) >= 0 {
+		until, r.until = r.until, 0
 	}
-	if empty {
-		return true, fn(nil)
+	if len(batch) == 0 && until == 0 {
+		return nil
 	}
-	return false, nil
+	return fn(batch, until)
 }
 
 // Bits of a record's header: its length, and above that what state it is in.

@@ -3,9 +3,7 @@
 package collector
 
 import (
-	"fmt"
 	"net/netip"
-	"unsafe"
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
@@ -30,32 +28,13 @@ const (
 	ConnDNAT = 1 << 5
 )
 
-// Sighting is one packet at one hop. Its fields are those of [bpf.Sighting]; the
-// methods give them their meaning. It is a value without pointers, so copying
-// one costs a few nanoseconds and keeping many costs the garbage collector
-// nothing.
-type Sighting struct{ bpf.Sighting }
-
-// SightingSize is the length of a record in the ring, and UntrackedSize that of
-// a packet without a connection, which ends before [bpf.Sighting.Orig].
-const (
-	SightingSize  = int(unsafe.Sizeof(bpf.Sighting{}))
-	UntrackedSize = int(unsafe.Offsetof(bpf.Sighting{}.Orig))
-)
-
-// Decode copies the ring record raw into *s. A length that is neither of the two
-// is an error and leaves *s as it was; any content is taken. Records are in this
-// machine's byte order. That the layouts agree is tested in package bpf.
-func Decode(raw []byte, s *Sighting) error {
-	switch len(raw) {
-	case SightingSize:
-	case UntrackedSize:
-		s.Orig = bpf.Tuple{}
-	default:
-		return fmt.Errorf("decoding a sighting: record of %d bytes (want %d or %d; were the programs loaded by another version?)", len(raw), UntrackedSize, SightingSize)
-	}
-	copy((*[SightingSize]byte)(unsafe.Pointer(s))[:], raw)
-	return nil
+// Sighting is one packet at one hop. Its fields are those of [bpf.Sighting], and
+// conntrack's original tuple where the packet carries a connection; the methods
+// give them their meaning. It is a value without pointers, so copying one costs
+// a few nanoseconds and keeping many costs the garbage collector nothing.
+type Sighting struct {
+	bpf.Sighting
+	Orig bpf.Tuple // Status is 0 if there is no connection
 }
 
 // HopID returns the hop, which may be one that the lab does not have.

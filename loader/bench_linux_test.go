@@ -74,3 +74,25 @@ func BenchmarkTraceAttach(b *testing.B) {
 		b.ReportMetric(float64(closing.Nanoseconds())/float64(b.N), "close-ns/op")
 	})
 }
+
+// BenchmarkLatencyAttach reports the time of Latency, and that of Close beside it.
+func BenchmarkLatencyAttach(b *testing.B) {
+	eachWay(b, func(b *testing.B, name string, hook Hook) {
+		lab := up(b, preset(b, name))
+		var closing time.Duration
+		for b.Loop() {
+			m, err := Open(lab).Latency(ctx, LatencyOptions{Hook: hook})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			start := time.Now()
+			if err := m.Close(); err != nil {
+				b.Fatal(err)
+			}
+			closing += time.Since(start)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(closing.Nanoseconds())/float64(b.N), "close-ns/op")
+	})
+}

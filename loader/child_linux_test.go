@@ -74,8 +74,12 @@ func child(what string) int {
 	err = map[string]func(*topology.Lab, Hook, int) error{
 		"count":  dieCounting,
 		"trace":  dieTracing,
+		"attach": dieAttaching,
 		"old":    onOldKernel,
 		"no-btf": withoutBTF,
+
+		"latency":     dieTiming,
+		"latency-old": timeOnOldKernel,
 	}[words[0]](lab, hook, n)
 	if err != nil {
 		fmt.Println(err)
@@ -98,6 +102,12 @@ func dieTracing(lab *topology.Lab, hook Hook, _ int) error {
 	}
 	_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 	return tr.Close()
+}
+
+// dieAttaching is killed with its trace at n hops.
+func dieAttaching(lab *topology.Lab, hook Hook, n int) error {
+	_, err := Open(lab).Trace(&dying{ctx, n}, TraceOptions{Hook: hook})
+	return fmt.Errorf("not killed: %w", err)
 }
 
 // onOldKernel attaches where the kernel has no tcx.

@@ -205,7 +205,7 @@ func (l *Loader) attachFilterXDP(p *ebpf.Program, at place, hook Hook) (link.Lin
 	if err != nil {
 		return nil, HookNone, err
 	}
-	if err := count.Update(p); err != nil {
+	if err := l.replaceXDP(count, at.ID, p); err != nil {
 		return nil, HookNone, fmt.Errorf("replace the XDP program at %s: %w", at.Place(), err)
 	}
 	return nil, used, nil
@@ -273,7 +273,7 @@ func (l *Loader) restoreCountXDP(h hop.Hop) error {
 		return err
 	}
 	defer coll.Close()
-	return ln.Update(coll.Programs[bpf.CopyName(bpf.ProgCountXDP, h.ID)])
+	return l.replaceXDP(ln, h.ID, coll.Programs[bpf.CopyName(bpf.ProgCountXDP, h.ID)])
 }
 
 // CountFilter returns what the filter did so far; nothing, if it is one whose

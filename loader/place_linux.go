@@ -18,6 +18,14 @@ type place struct {
 	hop.Hop
 	ifindex  int
 	ethernet bool
+	fed      bool     // packets come from another hop
+	before   []hop.ID // those that they come from; see connect
+	feeds    bool     // they go on to another hop without a node's stack between; see connect
+	xdpNext  bool     // they go on to an XDP hop; see connect
+	last     bool     // they go on to no hop; see connect
+	wired    bool     // they come by a wire alone, on which nothing changes them; see connect
+	chain    chain    // of tcx programs; see survey
+	xdp      bool     // the device has an XDP program
 	ns       *os.File // owned by places
 }
 
@@ -51,7 +59,10 @@ func (l *Loader) resolve(hops []hop.Hop) (_ *places, err error) {
 			}
 			links[h.Place()] = dev
 		}
-		p.all = append(p.all, place{Hop: h, ifindex: dev.Attrs().Index, ethernet: isEthernet(dev), ns: ns})
+		p.all = append(p.all, place{
+			Hop: h, ifindex: dev.Attrs().Index, ethernet: isEthernet(dev), ns: ns,
+			xdp: dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached,
+		})
 	}
 	return p, nil
 }
@@ -69,12 +80,78 @@ func isEthernet(dev netlink.Link) bool {
 	return dev.Attrs().EncapType == "ether" || dev.Attrs().EncapType == "loopback"
 }
 
+// connect says which hops follow each other by edges.
+func (p *places) connect(edges []hop.Edge) {
+	byID := make(map[hop.ID]*place, len(p.all))
+	for i := range p.all {
+		byID[p.all[i].ID] = &p.all[i]
+	}
+	for i := range p.all {
+		p.all[i].last, p.all[i].wired = true, true
+	}
+	for _, e := range edges {
+		from, to := byID[e.From], byID[e.To]
+		if from == nil || to == nil {
+			continue
+		}
+		to.fed, from.last = true, false
+		to.wired = to.wired && e.Wire && from.chain.own && !to.xdp
+		to.before = append(to.before, from.ID)
+		from.xdpNext = from.xdpNext || to.Layer == hop.XDP
+		if from.Direction == hop.Egress || from.Kind == hop.Port {
+			from.feeds = true
+		}
+	}
+	// There is no skb at an XDP hop, so the one behind it is that of the hop before.
+	for i := range p.all {
+		for _, id := range p.all[i].before {
+			if from := byID[id]; from.Layer == hop.XDP {
+				p.all[i].before = append(p.all[i].before, from.before...)
+			}
+		}
+	}
+}
+
+// noStandins says that no trace program stands in the place of a count program.
+func (p *places) noStandins() {
+	for i := range p.all {
+		p.all[i].chain.counted = false
+	}
+}
+
+// added returns at how many tc places a trace program comes to those there are.
+func (p *places) added() int {
+	n := 0
+	for i := range p.all {
+		if p.all[i].Layer == hop.TC && !p.all[i].chain.counted {
+			n++
+		}
+	}
+	return n
+}
+
 func (p *places) sites() []bpf.Site {
 	sites := make([]bpf.Site, len(p.all))
 	for i, at := range p.all {
-		sites[i] = bpf.Site{Hop: at.ID, Ethernet: at.ethernet}
+		sites[i] = bpf.Site{
+			Hop: at.ID, Ethernet: at.ethernet,
+			Origin: !at.fed, Terminal: !at.feeds, Last: at.last,
+			Starts:   !at.fed || at.Direction == hop.Egress && at.Kind != hop.Port,
+			Wired:    at.fed && at.wired,
+			Before:   at.before,
+			Counting: at.chain.counted,
+			XDPNext:  at.xdpNext,
+		}
 	}
 	return sites
+}
+
+// of returns those of a layer; they share the namespaces' descriptors.
+func (p *places) of(layer hop.Layer) *places {
+	return &places{
+		all:    slices.DeleteFunc(slices.Clone(p.all), func(at place) bool { return at.Layer != layer }),
+		spaces: p.spaces,
+	}
 }
 
 // each calls fn for every place, inside its namespace, one namespace after the

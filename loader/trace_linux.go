@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 	"github.com/nsbpf/nsbpf/internal/rcu"
 )
 
-// DefaultRing is the size of a trace's ring in bytes: some 40 000 sightings.
+// DefaultRing is the size of a trace's ring in bytes: some 50 000 runs.
 const DefaultRing = 8 << 20
 
 // TraceOptions says what a [Trace] sees.
@@ -30,19 +31,29 @@ type TraceOptions struct {
 	// Ring is the ring's size in bytes, a power of two of at least a page; 0 is
 	// [DefaultRing].
 	Ring int
+	// Sample chooses one packet of so many, the same at every hop; 0 and 1: all.
+	Sample uint32
+	// Rate is how many packets are chosen in a second at most; 0: all.
+	Rate uint32
 }
 
-// Trace is a trace program on every tc hop of the lab, for as long as the
-// process lives or until Close.
+// Trace is a trace program on every tc hop of the lab and on every XDP hop that
+// has a program, for as long as the process lives or until Close. Filters that
+// are added to such an XDP hop or removed meanwhile change nothing about that; a
+// program that comes where none was when the trace began is not seen through.
 type Trace struct {
-	Ring    *ebpf.Map // of bpf.Sighting
-	Ledgers *ebpf.Map // by hop: bpf.Ledger, per CPU
-	Hops    []hop.Hop // where it stands
+	Ring    *ebpf.Map     // of bpf.Run
+	Sweep   *ebpf.Program // bpf.ProgSweep
+	Ledgers *ebpf.Map     // by hop: bpf.Ledger, per CPU
+	Hops    []hop.Hop     // where it stands
+	Taken   []hop.Hop     // XDP hops where it does not, because another trace does
 
-	labDir string
-	coll   *ebpf.Collection
-	links  []link.Link
-	clsact bool // it stands at clsact filters, too
+	labDir   string
+	gates    *gates
+	standins *standins
+	coll     *ebpf.Collection
+	links    []link.Link
+	clsact   bool // it stands at clsact filters, too
 }
 
 // Trace attaches trace programs before all others, so that they see what a
@@ -56,35 +67,93 @@ func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err er
 	}
 	defer unlock()
 	t := &Trace{Hops: l.lab.Topology.Hops(false), labDir: l.lab.Dir}
+	if t.gates, t.Taken, err = l.openGates(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.detach(), t.Close())
+		}
+	}()
+	for _, h := range t.gates.hops {
+		t.Hops = append(t.Hops, h.Hop)
+	}
 	ps, err := l.resolve(t.Hops)
 	if err != nil {
 		return nil, err
 	}
 	defer ps.Close()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.Close())
-		}
-	}()
 	if err := removeFilters(l.lab.Dir, isDeadTrace); err != nil {
 		return nil, err
 	}
-	if t.coll, err = loadTrace(ps, opts); err != nil {
+	if err := l.survey(ps); err != nil {
+		return nil, err
+	}
+	if t.standins, err = l.openStandins(t.gates, opts.Hook); err != nil {
+		return nil, err
+	}
+	ps.connect(l.lab.Topology.Edges(t.Hops))
+	if t.coll, err = t.load(ps, opts); err != nil {
 		return nil, err
 	}
 	t.Ring, t.Ledgers = t.coll.Maps[bpf.MapRing], t.coll.Maps[bpf.MapLedgers]
+	t.Sweep = t.coll.Programs[bpf.ProgSweep]
 	if err := bpf.SetPaused(t.coll, true); err != nil {
 		return nil, err
 	}
-	defer rcu.Expedite()()
-	err = t.attach(ctx, ps, tcAttacher{loader: l, want: opts.Hook, prio: prioTrace, what: traceWhat(os.Getpid())})
+	err = t.attach(ctx, ps.of(hop.TC), tcAttacher{loader: l, want: opts.Hook, prio: prioTrace, what: traceWhat(os.Getpid())})
+	if err == nil {
+		err = t.gates.attach(ctx, t.coll)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return t, bpf.SetPaused(t.coll, false)
 }
 
-func loadTrace(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
+// load loads the programs of ps.
+func (t *Trace) load(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
+	spec, err := traceSpec(opts)
+	if err != nil {
+		return nil, err
+	}
+	hops := uint32(ps.all[len(ps.all)-1].ID) + 1
+	for _, m := range []string{bpf.MapLedgers, bpf.MapTCTaps, bpf.MapTaps, bpf.MapBodies} {
+		spec.Maps[m].MaxEntries = hops
+	}
+	shared := make(map[string]*ebpf.Map)
+	if m := t.standins.counts; m != nil {
+		shared[bpf.MapCounts] = m
+	} else {
+		ps.noStandins()
+	}
+	if m := t.gates.bodies; m != nil {
+		shared[bpf.MapBodies] = m
+	}
+	for name, m := range shared {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	if m := t.gates.bodies; m != nil {
+		spec.Maps[bpf.MapTaps].MaxEntries = m.MaxEntries()
+	}
+	copies, err := bpf.Copies(spec, bpf.ProgTraceTC, ps.of(hop.TC).sites())
+	if err != nil {
+		return nil, err
+	}
+	more := map[string]*places{bpf.ProgGateTC: ps.of(hop.TC)}
+	if len(t.gates.hops) > 0 {
+		more[bpf.ProgTraceXDP], more[bpf.ProgGateXDP] = ps.of(hop.XDP), ps.of(hop.XDP)
+	}
+	for prog, at := range more {
+		if err := bpf.AddCopies(copies, spec, prog, at.sites()); err != nil {
+			return nil, err
+		}
+	}
+	return load(copies, shared)
+}
+
+// traceSpec returns the programs as opts want them.
+func traceSpec(opts TraceOptions) (*ebpf.CollectionSpec, error) {
 	spec, err := bpf.TraceSpec()
 	if err != nil {
 		return nil, err
@@ -94,7 +163,6 @@ func loadTrace(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
 		size = DefaultRing
 	}
 	spec.Maps[bpf.MapRing].MaxEntries = uint32(size)
-	spec.Maps[bpf.MapLedgers].MaxEntries = uint32(len(ps.all))
 	if err := bpf.SetWakeAt(spec, uint64(size)/8); err != nil {
 		return nil, err
 	}
@@ -103,14 +171,42 @@ func loadTrace(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
 			return nil, err
 		}
 	}
-	return loadCopies(spec, bpf.ProgTraceTC, ps, nil)
+	if opts.Sample > 1 {
+		if err := bpf.SetSample(spec, opts.Sample); err != nil {
+			return nil, err
+		}
+	}
+	if opts.Rate > 0 {
+		if err := bpf.SetRate(spec, opts.Rate); err != nil {
+			return nil, err
+		}
+	}
+	return spec, nil
+}
+
+// entry returns the program that the kernel calls at a tc hop, or nil: its time
+// and runs are also those of what it goes on to.
+func (t *Trace) entry(id hop.ID) *ebpf.Program {
+	if t.coll == nil {
+		return nil
+	}
+	if slices.ContainsFunc(t.standins.stands, func(s standin) bool { return s.ID == id }) {
+		return t.coll.Programs[bpf.CopyName(bpf.ProgGateTC, id)]
+	}
+	return t.coll.Programs[bpf.CopyName(bpf.ProgTraceTC, id)]
 }
 
 func (t *Trace) attach(ctx context.Context, ps *places, tc tcAttacher) error {
 	defer tc.Close()
+	if ps.added() > 0 {
+		defer rcu.Expedite()()
+	}
 	return ps.each(func(at place) error {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if at.chain.counted {
+			return t.standins.attach(at, t.coll)
 		}
 		ln, used, err := tc.attach(t.coll.Programs[bpf.CopyName(bpf.ProgTraceTC, at.ID)], at, link.Head())
 		if err != nil {
@@ -143,11 +239,32 @@ func isDeadTrace(what string) bool {
 
 // Detach stops the programs; ring and ledgers can still be read.
 func (t *Trace) Detach() error {
-	defer rcu.Expedite()()
+	if len(t.gates.hops) == 0 && len(t.standins.stands) == 0 {
+		return t.detach()
+	}
+	unlock, err := lock(t.labDir)
+	switch {
+	case err == nil:
+		defer unlock()
+	case errors.Is(err, fs.ErrNotExist): // the lab is gone, and with it the gates
+		err = nil
+	}
+	return errors.Join(err, t.detach())
+}
+
+// detach is [Trace.Detach] for a caller that holds the lock.
+func (t *Trace) detach() error {
+	if len(t.links) > 0 || t.clsact {
+		defer rcu.Expedite()()
+	}
 	var errs []error
 	if t.coll != nil {
-		errs = append(errs, bpf.SetPaused(t.coll, true))
+		errs = append(errs, bpf.SetPaused(t.coll, true), t.gates.detach(t.coll), t.standins.detach(t.coll))
 	}
+	if t.standins != nil {
+		errs = append(errs, t.standins.Close())
+	}
+	errs = append(errs, t.gates.Close())
 	for _, ln := range t.links {
 		errs = append(errs, ln.Close())
 	}

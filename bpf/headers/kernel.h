@@ -28,6 +28,7 @@ typedef _Bool bool;
 /* include/uapi/linux/bpf.h */
 enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -199,6 +200,10 @@ struct icmphdr {
 struct sk_buff {
 	unsigned char *head;
 	unsigned long _nfct;
+} CO_RE;
+
+struct xdp_buff {
+	void *data_hard_start;
 } CO_RE;
 
 union nf_inet_addr {
