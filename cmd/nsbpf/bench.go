@@ -203,7 +203,7 @@ func followAll(ctx context.Context, lab *topology.Lab) (stop func() error, err e
 	if err != nil {
 		return nil, err
 	}
-	ring, err := collector.OpenRing(tr.Ring)
+	ring, err := collector.OpenRing(tr.Ring, tr.Sweep)
 	if err != nil {
 		return nil, errors.Join(err, tr.Close())
 	}
@@ -218,8 +218,8 @@ func followAll(ctx context.Context, lab *topology.Lab) (stop func() error, err e
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- ring.Read(ctx, func(batch []collector.Sighting) error {
-			join(joiner, batch)
+		ended <- ring.Read(ctx, func(batch []collector.Run, until uint64) error {
+			joiner.AddRuns(batch, until)
 			return nil
 		})
 	}()

@@ -21,6 +21,8 @@ type statsFlags struct {
 	watch    bool
 	json     bool
 	interval time.Duration
+	latency  bool
+	timing   timingFlags
 }
 
 func newStatsCmd(e *env) *cobra.Command {
@@ -32,15 +34,29 @@ func newStatsCmd(e *env) *cobra.Command {
 by reason, and for each veth pair whether what left one end arrived at the other.
 
 Packets and bytes are those of "ip -s link"; segments are what GSO stands for,
-and are what is compared over a wire.`,
+and are what is compared over a wire.
+
+With --latency: attach programs that time packets from hop to hop, for as long as
+the command runs, and show for each edge that packets came over how many, the
+percentiles of the time they took, and the longest. No packet is reported to user
+space, so that it costs little at any rate; --sample makes it less.`,
 		Example: `  nsbpf stats
   nsbpf stats nat --watch
-  nsbpf stats --json | jq '.edges[] | select(.missing != 0)'`,
+  nsbpf stats --latency --for 30s
+  nsbpf stats nat --latency --watch --sample 1/16
+  nsbpf stats --json | jq '.edges[] | select(.missing != 0)'
+  nsbpf stats --latency --json | jq '.edges[] | select(.p99_ns > 1000000)'`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeLab,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.interval < 50*time.Millisecond {
 				return usagef("--interval %s is too short (want at least 50ms)", f.interval)
+			}
+			if f.latency {
+				return runLatency(c, e, first(args), &f)
+			}
+			if err := f.timing.unset(c.Flags()); err != nil {
+				return err
 			}
 			lab, err := workOn("read the counters of", first(args))
 			if err != nil {
@@ -52,6 +68,8 @@ and are what is compared over a wire.`,
 	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "show it again each interval, with rates, until Ctrl-C")
 	c.Flags().DurationVar(&f.interval, "interval", time.Second, "how often --watch shows it")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON; with --watch one object a line")
+	c.Flags().BoolVar(&f.latency, "latency", false, "time packets from hop to hop, and show how long they took")
+	f.timing.add(c)
 	return c
 }
 

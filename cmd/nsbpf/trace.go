@@ -1,18 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/nsbpf/nsbpf/collector"
-	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/topology"
 	"github.com/nsbpf/nsbpf/trace"
@@ -36,13 +33,32 @@ func (f *traceFlag) Set(s string) error {
 	return nil
 }
 
+// share is --sample 1/N.
+type share uint32
+
+func (s *share) String() string { return "1/" + strconv.FormatUint(uint64(max(*s, 1)), 10) }
+func (s *share) Type() string   { return "1/N" }
+
+func (s *share) Set(v string) error {
+	of, ok := strings.CutPrefix(strings.ReplaceAll(v, " ", ""), "1/")
+	n, err := strconv.ParseUint(of, 10, 32)
+	if !ok || err != nil || n == 0 {
+		return fmt.Errorf("%q is no share (want 1/N, as in 1/64)", v)
+	}
+	*s = share(n)
+	return nil
+}
+
 // traceFlags are the flags of `trace`, and of `up` for its --trace.
 type traceFlags struct {
 	count    uint64
 	duration time.Duration
 	identity string
+	sample   share
+	rate     uint32
 	strict   bool
 	quiet    bool
+	summary  bool
 	ring     int
 }
 
@@ -50,8 +66,11 @@ func (f *traceFlags) add(fl *pflag.FlagSet) {
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end the trace after `N` paths")
 	fl.DurationVar(&f.duration, "for", 0, "end the trace after `DURATION`")
 	fl.StringVar(&f.identity, "identity", "auto", "follow packets by `HOW`: auto, or fingerprint")
-	fl.BoolVar(&f.strict, "strict", false, "exit with 1 if an event was lost")
+	fl.Var(&f.sample, "sample", "trace one packet of N, the same at every hop")
+	fl.Uint32Var(&f.rate, "rate", 0, "trace at most `N` packets a second")
+	fl.BoolVar(&f.strict, "strict", false, "exit with 1 if an event was lost or a path given up")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the totals only")
+	fl.BoolVar(&f.summary, "summary", false, "print the latency of each edge and the totals only")
 	fl.IntVar(&f.ring, "ring", loader.DefaultRing>>10, "size of the event ring in `KIB`, a power of two")
 }
 
@@ -59,8 +78,18 @@ func (f *traceFlags) add(fl *pflag.FlagSet) {
 type traceRun struct {
 	traceFlags
 	attach   loader.TraceOptions
+	expr     *filter.Expr           // nil: every packet
+	want     func(*trace.Path) bool // nil: all that the kernel selects
 	identity trace.Identity
 	json     bool
+}
+
+// in checks that what the expression names is there in a lab.
+func (r *traceRun) in(t *topology.Topology) (err error) {
+	if r.expr != nil {
+		r.want, err = trace.Select(r.expr, t.Hops(false))
+	}
+	return usage(err)
 }
 
 // options checks the flags, so that a mistake changes nothing.
@@ -70,12 +99,14 @@ func (f *traceFlags) options(expr string, json bool, hook loader.Hook) (traceRun
 		expr = ""
 	}
 	if expr != "" {
-		x, err := filter.Parse(expr)
-		if err != nil {
+		var err error
+		if r.expr, err = filter.Parse(expr); err != nil {
 			return r, usage(err)
 		}
-		if r.attach.Match, err = x.Compile(); err != nil {
-			return r, usage(err)
+		if inKernel := r.expr.Kernel(); inKernel.String() != "" {
+			if r.attach.Match, err = inKernel.Compile(); err != nil {
+				return r, usage(err)
+			}
 		}
 	}
 	switch f.identity {
@@ -92,7 +123,13 @@ func (f *traceFlags) options(expr string, json bool, hook loader.Hook) (traceRun
 	if f.duration < 0 {
 		return r, usagef("--for %s is negative", f.duration)
 	}
-	r.attach.Ring = f.ring << 10
+	if f.rate > uint32(time.Second/time.Microsecond) {
+		return r, usagef("--rate %d is beyond what can be chosen (want at most %d; 0 is no limit)", f.rate, time.Second/time.Microsecond)
+	}
+	if f.quiet && f.summary {
+		return r, usagef("--quiet and --summary exclude each other")
+	}
+	r.attach.Ring, r.attach.Sample, r.attach.Rate = f.ring<<10, uint32(f.sample), f.rate
 	r.attach.Hook = hook
 	return r, nil
 }
@@ -109,10 +146,11 @@ addresses where they changed, and whether it was delivered or where it was last
 seen. EXPR is a subset of the language of tcpdump; see docs/trace.md.
 
 Ctrl-C ends the trace. The last line accounts for every packet that was seen; an
-event that was lost is counted there.`,
+event that was lost is counted there. What the trace cost is said at the end.`,
 		Example: `  nsbpf trace
   nsbpf trace nat 'icmp and host 8.8.8.8' -c 4
-  nsbpf trace 'tcp port 443' --for 10s --json`,
+  nsbpf trace 'tcp port 443' --for 10s --json
+  nsbpf trace --sample 1/64 --summary --for 10s`,
 		Args:              cobra.MaximumNArgs(2),
 		ValidArgsFunction: completeLab,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -135,6 +173,9 @@ event that was lost is counted there.`,
 			if err != nil {
 				return err
 			}
+			if err := run.in(lab.Topology); err != nil {
+				return err
+			}
 			tr, err := loader.Open(lab).Trace(c.Context(), run.attach)
 			if err != nil {
 				return err
@@ -146,6 +187,7 @@ event that was lost is counted there.`,
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a path, and the ledger at the end")
 	c.Flags().StringVar(&hook, "hook", "", "attach by `HOOK`: tcx or clsact")
 	completeWords(c, "identity", "auto", "fingerprint")
+	completeWords(c, "sample", "1/8", "1/64", "1/1024")
 	completeWords(c, "hook", "tcx", "clsact")
 	return c
 }
@@ -167,88 +209,4 @@ func labAndExpr(args []string) (name, expr string, err error) {
 		return "", "", usagef("%q is neither a lab that is up nor an expression: %w", args[0], err)
 	}
 	return "", args[0], nil
-}
-
-// runTrace prints the paths that tr sees until the context ends, the time is over
-// or there were enough, and then the totals. It closes tr.
-func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, run traceRun) error {
-	defer tr.Close()
-	ring, err := collector.OpenRing(tr.Ring)
-	if err != nil {
-		return err
-	}
-	defer ring.Close()
-	config, err := joinerConfig(lab, tr.Hops, run.identity)
-	if err != nil {
-		return err
-	}
-
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	if run.duration > 0 {
-		ctx, stop = context.WithTimeout(ctx, run.duration)
-		defer stop()
-	}
-	p := newPathPrinter(e, lab, tr.Hops, run, stop)
-	joiner, err := trace.NewJoiner(config, p.print)
-	if err != nil {
-		return err
-	}
-	e.say("tracing %s at %s, Ctrl-C ends it", lab.Name, plural(len(tr.Hops), "hop"))
-	take := func(batch []collector.Sighting) error {
-		join(joiner, batch)
-		return p.flush()
-	}
-	if err := ring.Read(ctx, take); err != nil {
-		return err
-	}
-	// The programs went on until they were detached.
-	if err := errors.Join(tr.Detach(), ring.Drain(take)); err != nil {
-		return err
-	}
-	joiner.Flush()
-	return p.end(tr, joiner.Totals())
-}
-
-// join hands on what was read; an empty batch says that nothing more came up to
-// now.
-func join(j *trace.Joiner, batch []collector.Sighting) {
-	if len(batch) == 0 {
-		j.Advance(collector.Now())
-		return
-	}
-	j.Add(batch)
-}
-
-// joinerConfig tells the joiner what is known of the lab.
-func joinerConfig(lab *topology.Lab, hops []hop.Hop, id trace.Identity) (trace.Config, error) {
-	owners, err := addressOwners(lab)
-	return trace.Config{
-		Hops:     hops,
-		Edges:    lab.Topology.Edges(hops),
-		Owners:   owners,
-		Identity: id,
-	}, err
-}
-
-// addressOwners returns the addresses of each node; of the real host also those
-// that are not of the lab.
-func addressOwners(lab *topology.Lab) (map[string][]netip.Addr, error) {
-	owners := make(map[string][]netip.Addr)
-	for _, n := range lab.Topology.Nodes {
-		owners[n.Name] = lab.Topology.LocalAddrs(n.Name)
-		if n.Netns != "" {
-			continue
-		}
-		own, err := net.InterfaceAddrs()
-		if err != nil {
-			return nil, fmt.Errorf("reading the host's addresses: %w", err)
-		}
-		for _, a := range own {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				owners[n.Name] = append(owners[n.Name], p.Addr())
-			}
-		}
-	}
-	return owners, nil
 }

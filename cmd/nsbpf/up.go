@@ -116,6 +116,9 @@ func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := traced.in(t); err != nil {
+		return err
+	}
 	lab, made, err := bringUp(ctx, e, t, f, hooks)
 	if err != nil || !f.trace.set {
 		return err

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/loader"
+	"github.com/nsbpf/nsbpf/topology"
+	"github.com/nsbpf/nsbpf/trace"
+)
+
+// runTrace prints the paths that tr sees until the context ends, the time is over
+// or there were enough, and then the totals. It closes tr.
+func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, run traceRun) error {
+	defer tr.Close()
+	ring, err := collector.OpenRing(tr.Ring, tr.Sweep)
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	config, err := joinerConfig(lab, tr.Hops, run.identity)
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if run.duration > 0 {
+		ctx, stop = context.WithTimeout(ctx, run.duration)
+		defer stop()
+	}
+	p := newPathPrinter(e, lab, tr.Hops, run, stop)
+	joiner, err := trace.NewJoiner(config, p.print)
+	if err != nil {
+		return err
+	}
+	e.say("tracing %s at %s, Ctrl-C ends it", lab.Name, plural(len(tr.Hops), "hop"))
+	cost := watchCost(ctx, tr)
+	take := func(batch []collector.Run, until uint64) error {
+		joiner.AddRuns(batch, until)
+		return p.flush()
+	}
+	err = ring.Read(ctx, take)
+	stop()
+	spent, costErr := cost()
+	if err := errors.Join(err, costErr); err != nil {
+		return err
+	}
+	// The programs went on until they were detached.
+	if err := errors.Join(tr.Detach(), ring.Drain(take)); err != nil {
+		return err
+	}
+	joiner.Flush()
+	return p.end(tr, joiner.Totals(), spent)
+}
+
+// watchCost measures what a trace takes until ctx is done; then the returned
+// function returns it.
+func watchCost(ctx context.Context, tr *loader.Trace) func() (collector.Cost, error) {
+	start, cpu := time.Now(), cpuTime()
+	type metered struct {
+		loader.RunTime
+		err error
+	}
+	done := make(chan metered, 1)
+	go func() {
+		r, err := tr.Meter(ctx)
+		done <- metered{r, err}
+	}()
+	return func() (collector.Cost, error) {
+		m := <-done
+		return collector.Cost{
+			Runs: m.Runs, RunTime: m.Time, Reader: cpuTime() - cpu, Elapsed: time.Since(start),
+		}, m.err
+	}
+}
+
+// cpuTime returns what this process has used.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	// It fails only for a bad address.
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// joinerConfig tells the joiner what is known of the lab.
+func joinerConfig(lab *topology.Lab, hops []hop.Hop, id trace.Identity) (trace.Config, error) {
+	owners, err := addressOwners(lab)
+	return trace.Config{
+		Hops:     hops,
+		Edges:    lab.Topology.Edges(hops),
+		Owners:   owners,
+		Identity: id,
+	}, err
+}
+
+// addressOwners returns the addresses of each node; of the real host also those
+// that are not of the lab.
+func addressOwners(lab *topology.Lab) (map[string][]netip.Addr, error) {
+	owners := make(map[string][]netip.Addr)
+	for _, n := range lab.Topology.Nodes {
+		owners[n.Name] = lab.Topology.LocalAddrs(n.Name)
+		if n.Netns != "" {
+			continue
+		}
+		own, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, fmt.Errorf("reading the host's addresses: %w", err)
+		}
+		for _, a := range own {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				owners[n.Name] = append(owners[n.Name], p.Addr())
+			}
+		}
+	}
+	return owners, nil
+}
