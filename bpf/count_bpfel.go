@@ -31,11 +31,9 @@ const (
 	countVarBefore    = "before"
 	countVarEthernet  = "ethernet"
 	countVarHopId     = "hop_id"
-	countVarLast      = "last"
 	countVarOrigin    = "origin"
 	countVarStarts    = "starts"
 	countVarTerminal  = "terminal"
-	countVarWired     = "wired"
 )
 
 // loadCount returns the embedded CollectionSpec for count.
@@ -98,11 +96,9 @@ type countVariableSpecs struct {
 	Before   *ebpf.VariableSpec `ebpf:"before"`
 	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
-	Last     *ebpf.VariableSpec `ebpf:"last"`
 	Origin   *ebpf.VariableSpec `ebpf:"origin"`
 	Starts   *ebpf.VariableSpec `ebpf:"starts"`
 	Terminal *ebpf.VariableSpec `ebpf:"terminal"`
-	Wired    *ebpf.VariableSpec `ebpf:"wired"`
 }
 
 // countObjects contains all objects after they have been loaded into the kernel.
@@ -141,11 +137,9 @@ type countVariables struct {
 	Before   *ebpf.Variable `ebpf:"before"`
 	Ethernet *ebpf.Variable `ebpf:"ethernet"`
 	HopId    *ebpf.Variable `ebpf:"hop_id"`
-	Last     *ebpf.Variable `ebpf:"last"`
 	Origin   *ebpf.Variable `ebpf:"origin"`
 	Starts   *ebpf.Variable `ebpf:"starts"`
 	Terminal *ebpf.Variable `ebpf:"terminal"`
-	Wired    *ebpf.Variable `ebpf:"wired"`
 }
 
 // countPrograms contains all programs after they have been loaded into the kernel.

@@ -32,11 +32,9 @@ const (
 	filterVarBefore     = "before"
 	filterVarEthernet   = "ethernet"
 	filterVarHopId      = "hop_id"
-	filterVarLast       = "last"
 	filterVarOrigin     = "origin"
 	filterVarStarts     = "starts"
 	filterVarTerminal   = "terminal"
-	filterVarWired      = "wired"
 )
 
 // loadFilter returns the embedded CollectionSpec for filter.
@@ -100,11 +98,9 @@ type filterVariableSpecs struct {
 	Before   *ebpf.VariableSpec `ebpf:"before"`
 	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
-	Last     *ebpf.VariableSpec `ebpf:"last"`
 	Origin   *ebpf.VariableSpec `ebpf:"origin"`
 	Starts   *ebpf.VariableSpec `ebpf:"starts"`
 	Terminal *ebpf.VariableSpec `ebpf:"terminal"`
-	Wired    *ebpf.VariableSpec `ebpf:"wired"`
 }
 
 // filterObjects contains all objects after they have been loaded into the kernel.
@@ -145,11 +141,9 @@ type filterVariables struct {
 	Before   *ebpf.Variable `ebpf:"before"`
 	Ethernet *ebpf.Variable `ebpf:"ethernet"`
 	HopId    *ebpf.Variable `ebpf:"hop_id"`
-	Last     *ebpf.Variable `ebpf:"last"`
 	Origin   *ebpf.Variable `ebpf:"origin"`
 	Starts   *ebpf.Variable `ebpf:"starts"`
 	Terminal *ebpf.Variable `ebpf:"terminal"`
-	Wired    *ebpf.Variable `ebpf:"wired"`
 }
 
 // filterPrograms contains all programs after they have been loaded into the kernel.

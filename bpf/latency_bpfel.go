@@ -60,13 +60,11 @@ const (
 	latencyVarEthernet   = "ethernet"
 	latencyVarHopId      = "hop_id"
 	latencyVarHops       = "hops"
-	latencyVarLast       = "last"
 	latencyVarOneOf      = "one_of"
 	latencyVarOrigin     = "origin"
 	latencyVarSlotBits   = "slot_bits"
 	latencyVarStarts     = "starts"
 	latencyVarTerminal   = "terminal"
-	latencyVarWired      = "wired"
 )
 
 // loadLatency returns the embedded CollectionSpec for latency.
@@ -133,13 +131,11 @@ type latencyVariableSpecs struct {
 	Ethernet *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId    *ebpf.VariableSpec `ebpf:"hop_id"`
 	Hops     *ebpf.VariableSpec `ebpf:"hops"`
-	Last     *ebpf.VariableSpec `ebpf:"last"`
 	OneOf    *ebpf.VariableSpec `ebpf:"one_of"`
 	Origin   *ebpf.VariableSpec `ebpf:"origin"`
 	SlotBits *ebpf.VariableSpec `ebpf:"slot_bits"`
 	Starts   *ebpf.VariableSpec `ebpf:"starts"`
 	Terminal *ebpf.VariableSpec `ebpf:"terminal"`
-	Wired    *ebpf.VariableSpec `ebpf:"wired"`
 }
 
 // latencyObjects contains all objects after they have been loaded into the kernel.
@@ -186,13 +182,11 @@ type latencyVariables struct {
 	Ethernet *ebpf.Variable `ebpf:"ethernet"`
 	HopId    *ebpf.Variable `ebpf:"hop_id"`
 	Hops     *ebpf.Variable `ebpf:"hops"`
-	Last     *ebpf.Variable `ebpf:"last"`
 	OneOf    *ebpf.Variable `ebpf:"one_of"`
 	Origin   *ebpf.Variable `ebpf:"origin"`
 	SlotBits *ebpf.Variable `ebpf:"slot_bits"`
 	Starts   *ebpf.Variable `ebpf:"starts"`
 	Terminal *ebpf.Variable `ebpf:"terminal"`
-	Wired    *ebpf.Variable `ebpf:"wired"`
 }
 
 // latencyPrograms contains all programs after they have been loaded into the kernel.

@@ -31,13 +31,13 @@ struct {
 
 struct slot {
 	__u32 claim;
-	__u32 missed;	 /* a packet of this slot found it taken */
 	__u8 hops;	 /* of the run; 0: there is none, what was seen is in the ring */
 	__u8 refused;	 /* the packet is over the rate */
 	__u16 last_hop;	 /* where the packet was seen last */
 	__u64 invariant; /* its stamp */
 	__u64 ends;
-	__u64 last_ns;	/* when it was seen last */
+	__u64 last_ns; /* when it was seen last */
+	__u64 pad;     /* a slot is four cache lines */
 	struct run run; /* its skb is that of the last packet here, also when it is in the ring */
 };
 

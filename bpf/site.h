@@ -12,10 +12,6 @@ const volatile bool ethernet = true;
 const volatile bool origin;
 /* Whether what follows here is a node's stack, or nothing; set by bpf.Copies. */
 const volatile bool terminal;
-/* Whether it is nothing at all: no packet goes on from here; set by bpf.Copies. */
-const volatile bool last;
-/* Whether packets come by a wire alone, on which nothing can change them; set by bpf.Copies. */
-const volatile bool wired;
 /* Whether a packet can begin its way here; set by bpf.Copies. */
 const volatile bool starts = true;
 

@@ -92,9 +92,6 @@ type Site struct {
 	// Origin says that no packet comes from another hop, Starts that a packet can
 	// begin its way here, Terminal that what follows is a node's stack, or nothing.
 	Origin, Starts, Terminal bool
-	// Last says that it is nothing at all, Wired that packets come by a wire alone,
-	// on which nothing can change them.
-	Last, Wired bool
 	// Before are the hops that a packet can come from.
 	Before []hop.ID
 	// Counting says that the trace program stands in the place of the count program.
@@ -185,7 +182,6 @@ func setSite(spec *ebpf.CollectionSpec, s Site) error {
 	}
 	for name, v := range map[string]bool{
 		"ethernet": s.Ethernet, "origin": s.Origin, "starts": s.Starts, "terminal": s.Terminal,
-		"last": s.Last, "wired": s.Wired,
 		"xdp_next": s.XDPNext, "counting": s.Counting,
 	} {
 		if _, ok := spec.Variables[name]; !ok {

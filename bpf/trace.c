@@ -47,21 +47,21 @@ static __always_inline bool comes_from(__u16 hop)
 	return before[hop / 64 % (BEFORE_BITS / 64)] >> hop % 64 & 1;
 }
 
-/* Whether the stamped packet is the one that was last seen in the slot. */
-static __always_inline bool known(const struct slot *s, struct passing *p)
+/*
+ * Whether the packet begins its way here: always at an origin, and at a node's
+ * other ways out if a socket of the node sends it. An answer may look like the
+ * packet that it answers and be in the same skb.
+ */
+static __always_inline bool begins(struct __sk_buff *ctx)
 {
-	return !origin && s->run.first.skb == p->skb && s->invariant == p->stamp.invariant && !s->missed &&
-	       comes_from(s->last_hop) && time_of(p) - s->last_ns < FOLLOW_NS;
+	return origin || (starts && ctx->sk);
 }
 
-/*
- * The same without a stamp: what left the other end of the wire was seen there, so
- * the skb says it.
- */
-static __always_inline bool arrives(const struct slot *s, struct __sk_buff *ctx, const struct passing *p)
+/* Whether the stamped packet is the one that was last seen in the slot. */
+static __always_inline bool known(const struct slot *s, struct __sk_buff *ctx, struct passing *p)
 {
-	return wired && s->hops && s->run.first.skb == p->skb && !s->missed && comes_from(s->last_hop) &&
-	       s->run.first.head == head_of(ctx);
+	return !begins(ctx) && s->run.first.skb == p->skb && s->invariant == p->stamp.invariant &&
+	       comes_from(s->last_hop) && time_of(p) - s->last_ns < FOLLOW_NS;
 }
 
 /*
@@ -96,7 +96,6 @@ static __always_inline bool step(struct slot *s, const struct passing *p)
 /* Remembers the stamped packet in a slot that has no run. */
 static __always_inline void remember(struct slot *s, struct passing *p)
 {
-	s->missed = 0;
 	s->refused = 0;
 	s->last_hop = hop_id;
 	s->invariant = p->stamp.invariant;
@@ -145,10 +144,7 @@ static __always_inline bool within_rate(__u64 now)
 /* Puts the packet in the slot, which is claimed: in its run, or in one that begins. */
 static __always_inline void place(struct slot *s, struct __sk_buff *ctx, struct passing *p)
 {
-	if (arrives(s, ctx, p) && step(s, p))
-		return;
-	stamp(ctx, p);
-	if (known(s, p) && unchanged(s, ctx, p) && step(s, p))
+	if (known(s, ctx, p) && unchanged(s, ctx, p) && step(s, p))
 		return;
 	flush(s, p->now);
 	begin(s, ctx, p);
@@ -160,25 +156,19 @@ static __always_inline void sight(struct slot *s, struct __sk_buff *ctx, struct 
 	__u32 only = 0;
 
 	time_of(p);
-	if (xdp_next && (selective || rate_ns)) {
-		stamp(ctx, p);
+	stamp(ctx, p);
+	if (xdp_next && (selective || rate_ns))
 		announce(p);
-	}
 	if (claim(s)) {
 		place(s, ctx, p);
-		if (terminal) {
+		if (terminal)
 			flush(s, p->now);
-			if (last || !(selective || rate_ns))
-				s->run.first.skb = 0; /* it is not asked for again */
-		}
 		release(s);
 		return;
 	}
-	s->missed = 1;
 	s = bpf_map_lookup_elem(&spare, &only);
 	if (!s)
 		return;
-	stamp(ctx, p);
 	begin(s, ctx, p);
 	flush(s, p->now);
 }
@@ -213,11 +203,6 @@ static __always_inline __u64 *judge(struct slot *s, struct __sk_buff *ctx, struc
 
 	if (!selective && !sampling && !rate_ns)
 		return &l->traced;
-	if (arrives(s, ctx, p))
-		return &l->traced;
-	/* What was not selected at the other end of the wire is not selected here. */
-	if (wired && !s->run.first.skb && !s->missed && selective + sampling + !!rate_ns == 1)
-		return selective ? &l->filtered : &l->sampled_out;
 	if (sampling) {
 		stamp(ctx, p);
 		if (!of_sample(&p->stamp))
@@ -225,9 +210,9 @@ static __always_inline __u64 *judge(struct slot *s, struct __sk_buff *ctx, struc
 	}
 	if (!selective && !rate_ns)
 		return &l->traced;
-	if (!origin && s->run.first.skb == p->skb) {
+	if (!begins(ctx) && s->run.first.skb == p->skb) {
 		stamp(ctx, p);
-		followed = known(s, p);
+		followed = known(s, ctx, p);
 	}
 	if (selective && !followed) {
 		parse(ctx, p);

@@ -100,14 +100,13 @@ type traceRun struct {
 type traceSlot struct {
 	_         structs.HostLayout
 	Claim     uint32
-	Missed    uint32
 	Hops      uint8
 	Refused   uint8
 	LastHop   uint16
-	_         [4]byte
 	Invariant uint64
 	Ends      uint64
 	LastNs    uint64
+	Pad       uint64
 	Run       traceRun
 }
 
@@ -134,7 +133,6 @@ const (
 	traceVarCounting   = "counting"
 	traceVarEthernet   = "ethernet"
 	traceVarHopId      = "hop_id"
-	traceVarLast       = "last"
 	traceVarOrigin     = "origin"
 	traceVarRateNextNs = "rate_next_ns"
 	traceVarRateNs     = "rate_ns"
@@ -143,7 +141,6 @@ const (
 	traceVarStarts     = "starts"
 	traceVarTerminal   = "terminal"
 	traceVarWakeAt     = "wake_at"
-	traceVarWired      = "wired"
 	traceVarWokenNs    = "woken_ns"
 	traceVarXdpNext    = "xdp_next"
 )
@@ -221,7 +218,6 @@ type traceVariableSpecs struct {
 	Counting   *ebpf.VariableSpec `ebpf:"counting"`
 	Ethernet   *ebpf.VariableSpec `ebpf:"ethernet"`
 	HopId      *ebpf.VariableSpec `ebpf:"hop_id"`
-	Last       *ebpf.VariableSpec `ebpf:"last"`
 	Origin     *ebpf.VariableSpec `ebpf:"origin"`
 	RateNextNs *ebpf.VariableSpec `ebpf:"rate_next_ns"`
 	RateNs     *ebpf.VariableSpec `ebpf:"rate_ns"`
@@ -230,7 +226,6 @@ type traceVariableSpecs struct {
 	Starts     *ebpf.VariableSpec `ebpf:"starts"`
 	Terminal   *ebpf.VariableSpec `ebpf:"terminal"`
 	WakeAt     *ebpf.VariableSpec `ebpf:"wake_at"`
-	Wired      *ebpf.VariableSpec `ebpf:"wired"`
 	WokenNs    *ebpf.VariableSpec `ebpf:"woken_ns"`
 	XdpNext    *ebpf.VariableSpec `ebpf:"xdp_next"`
 }
@@ -290,7 +285,6 @@ type traceVariables struct {
 	Counting   *ebpf.Variable `ebpf:"counting"`
 	Ethernet   *ebpf.Variable `ebpf:"ethernet"`
 	HopId      *ebpf.Variable `ebpf:"hop_id"`
-	Last       *ebpf.Variable `ebpf:"last"`
 	Origin     *ebpf.Variable `ebpf:"origin"`
 	RateNextNs *ebpf.Variable `ebpf:"rate_next_ns"`
 	RateNs     *ebpf.Variable `ebpf:"rate_ns"`
@@ -299,7 +293,6 @@ type traceVariables struct {
 	Starts     *ebpf.Variable `ebpf:"starts"`
 	Terminal   *ebpf.Variable `ebpf:"terminal"`
 	WakeAt     *ebpf.Variable `ebpf:"wake_at"`
-	Wired      *ebpf.Variable `ebpf:"wired"`
 	WokenNs    *ebpf.Variable `ebpf:"woken_ns"`
 	XdpNext    *ebpf.Variable `ebpf:"xdp_next"`
 }
