@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,31 +45,50 @@ func ClosingText(w io.Writer, c Closing, style Style) error {
 }
 
 func closingLine(c Closing, style Style) string {
-	t, l := c.Totals, c.Ledgers.Total
-	parts := []string{quantity(t.Paths, "path"), fmt.Sprintf("%d delivered", t.Delivered)}
-	add := func(n uint64, what string) {
-		if n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, what))
-		}
-	}
-	add(t.LeftLab, "left the lab")
-	add(t.LastSeen, "not delivered")
-	add(t.GivenUp, "given up")
-	add(t.Strays, "of unknown hops")
+	t := c.Totals
+	// The verdicts add up to the paths.
+	parts := []string{amounts(
+		quantity(t.Paths, "path"), fmt.Sprintf("%d delivered", t.Delivered), unlessZero(t.LeftLab, "left the lab"),
+		unlessZero(t.Merged, "merged"), unlessZero(t.PartlyDelivered, "partly delivered"), unlessZero(t.LastSeen, "not delivered"), unlessZero(t.Unfinished, "unfinished"))}
+	shown := ""
 	if c.Shown != nil {
-		parts = append(parts, fmt.Sprintf("%d as asked for", *c.Shown))
+		shown = fmt.Sprintf("%d as asked for", *c.Shown)
 	}
+	if some := amounts(unlessZero(t.Retransmitted, "retransmitted"), unlessZero(t.GivenUp, "given up"), shown); some != "" {
+		parts = append(parts, "of them "+some)
+	}
+	if t.Strays > 0 {
+		parts = append(parts, quantity(t.Strays, "sighting")+" of unknown hops")
+	}
+	if t.Forgotten > 0 {
+		parts = append(parts, quantity(t.Forgotten, "connection")+" forgotten")
+	}
+	return strings.Join(append(parts, ledgerText(c.Ledgers.Total, style)), " · ") + "\n"
+}
 
+func ledgerText(l collector.Ledger, style Style) string {
 	lost := fmt.Sprintf("lost %d", l.Lost)
 	if l.Lost > 0 {
 		lost = style.Bad + lost + style.Reset
 	}
-	line := fmt.Sprintf("%s · seen %d = traced %d + filtered %d + sampled out %d + %s",
-		strings.Join(parts, ", "), l.Seen, l.Traced, l.Filtered, l.SampledOut, lost)
+	s := fmt.Sprintf("seen %d = traced %d + filtered %d + sampled out %d + %s", l.Seen, l.Traced, l.Filtered, l.SampledOut, lost)
 	if !l.Balanced() {
-		line += style.Bad + " (does not add up)" + style.Reset
+		s += style.Bad + " (does not add up)" + style.Reset
 	}
-	return line + "\n"
+	return s
+}
+
+// unlessZero returns n and what there are so many of, or nothing.
+func unlessZero(n uint64, what string) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// amounts joins those that are not empty.
+func amounts(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), ", ")
 }
 
 // estimated returns how many there were in all, with the 95 % bounds.
@@ -149,22 +169,28 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		sample = &sampleJSON{n, newEstimateJSON(t.Paths, n), newEstimateJSON(t.Delivered, n), newEstimateJSON(t.LastSeen, n)}
 	}
 	return encoder(w).Encode(struct {
-		Schema    string `json:"schema"`
-		Lab       string `json:"lab"`
-		Paths     uint64 `json:"paths"`
-		Delivered uint64 `json:"delivered"`
-		LeftLab   uint64 `json:"left_lab"`
-		LastSeen  uint64 `json:"last_seen"`
-		GivenUp   uint64 `json:"given_up"`
-		Sightings uint64 `json:"sightings"`
-		Strays    uint64 `json:"strays"`
+		Schema          string `json:"schema"`
+		Lab             string `json:"lab"`
+		Paths           uint64 `json:"paths"`
+		Delivered       uint64 `json:"delivered"`
+		LeftLab         uint64 `json:"left_lab"`
+		Merged          uint64 `json:"merged"`
+		PartlyDelivered uint64 `json:"partly_delivered"`
+		LastSeen        uint64 `json:"last_seen"`
+		Unfinished      uint64 `json:"unfinished"`
+		Retransmitted   uint64 `json:"retransmitted"`
+		GivenUp         uint64 `json:"given_up"`
+		Forgotten       uint64 `json:"forgotten"`
+		Sightings       uint64 `json:"sightings"`
+		Strays          uint64 `json:"strays"`
 		ledgerJSON
 		Shown  *uint64         `json:"shown,omitempty"`
 		Hops   []hopLedgerJSON `json:"hops"`
 		Sample *sampleJSON     `json:"sample,omitempty"`
 		Cost   costJSON        `json:"cost"`
 	}{
-		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.LastSeen, t.GivenUp, t.Sightings, t.Strays,
+		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.LastSeen, t.Unfinished,
+		t.Retransmitted, t.GivenUp, t.Forgotten, t.Sightings, t.Strays,
 		newLedgerJSON(c.Ledgers.Total), c.Shown, hops, sample,
 		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},
 	})

@@ -39,6 +39,20 @@ func TestClosingOfASample(t *testing.T) {
 	goldenJSON(t, "sample.json", "nsbpf.ledger/1", func(w io.Writer) error { return ClosingJSON(w, c) })
 }
 
+func TestClosingOfEveryKindOfPath(t *testing.T) {
+	shown := uint64(0)
+	c := Closing{
+		Lab: "nat", Shown: &shown,
+		Totals: trace.Totals{
+			Sightings: 900, Strays: 1, Paths: 100, Delivered: 50, LeftLab: 20, Merged: 15, PartlyDelivered: 5, LastSeen: 10,
+			Retransmitted: 7, GivenUp: 3, Forgotten: 2,
+		},
+		Ledgers: collector.Ledgers{Total: collector.Ledger{Seen: 900, Traced: 900}},
+	}
+	golden(t, "closing.txt", func(w io.Writer) error { return ClosingText(w, c, Style{}) })
+	goldenJSON(t, "closing.json", "nsbpf.ledger/1", func(w io.Writer) error { return ClosingJSON(w, c) })
+}
+
 func TestClosingThatDoesNotAddUp(t *testing.T) {
 	c := Closing{Ledgers: collector.Ledgers{Total: collector.Ledger{Seen: 3, Traced: 1}}}
 	golden(t, "unbalanced.txt", func(w io.Writer) error { return ClosingText(w, c, Style{}) })

@@ -139,7 +139,7 @@ func (t *PathText) line(i int) {
 	h := t.hops[l.hop]
 	t.buf = append(t.buf, "  "...)
 	t.buf = appendPadded(t.buf, h.Place(), t.place+2)
-	t.buf = appendPadded(t.buf, h.Direction.Short(), 5)
+	t.buf = appendPadded(t.buf, side(h), 5)
 	t.buf = appendDelta(t.buf, st)
 
 	if l.parent >= 0 && l.parent != t.above {
@@ -158,6 +158,14 @@ func (t *PathText) line(i int) {
 	t.verdict(l)
 	t.buf = append(bytes.TrimRight(t.buf, " "), '\n')
 	t.above = i
+}
+
+// side returns the hop's direction, or xdp, which is before what comes in.
+func side(h hop.Hop) string {
+	if h.Layer == hop.XDP {
+		return h.Layer.String()
+	}
+	return h.Direction.Short()
 }
 
 // pieces says how the packet was cut or put together at l.
@@ -270,6 +278,8 @@ func (t *PathText) end() {
 	switch {
 	case p.Verdict == trace.LastSeen:
 		t.lastSeen("")
+	case p.Verdict == trace.Unfinished:
+		t.say("  … on its way when the trace ended, last seen at " + t.hops[p.Steps[p.End].HopID()].String() + ", " + Duration(p.Duration()))
 	case p.Verdict == trace.PartlyDelivered && p.Missing > 0:
 		t.lastSeen(part(p.Missing, p.Payload))
 	case p.Verdict == trace.PartlyDelivered:

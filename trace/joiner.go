@@ -76,6 +76,7 @@ type Joiner struct {
 	now     uint64  // latest event time that was reached
 	totals  Totals
 
+	ended   bool // the trace, with packets on their way
 	begun   uint64
 	opened  int
 	waiting queue // not done
@@ -139,6 +140,14 @@ func (j *Joiner) Advance(now uint64) {
 		j.see(j.backlog.first())
 	}
 	j.reach(now)
+}
+
+// End is Flush for a trace that was ended while packets were on their way: a
+// packet that was not seen again and was not waited for long enough is
+// [Unfinished].
+func (j *Joiner) End() {
+	j.ended = true
+	j.Flush()
 }
 
 // Flush completes all Paths: nothing more will come.
@@ -310,6 +319,9 @@ func (j *Joiner) complete(o *open) {
 
 	o.conclude()
 	if o.Verdict == LastSeen || o.Verdict == PartlyDelivered {
+		if j.ended && j.now-o.last < uint64(j.config.Linger) {
+			o.Verdict = Unfinished
+		}
 		o.Next = j.graph.at(o.Steps[o.End].HopID()).onward
 	}
 	j.totals.add(&o.Path)

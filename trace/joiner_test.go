@@ -211,3 +211,25 @@ func TestChanges(t *testing.T) {
 		}
 	}
 }
+
+// What is on its way when the trace ends is not called lost; what was not seen for
+// long enough is.
+func TestJoinerEnd(t *testing.T) {
+	l := natLab()
+	ping := as(newSim(l, 1).echo("172.16.16.10", "8.8.8.8", 8, 1), 1, 1)
+	other := as(newSim(l, 2).echo("fd16::10", "fd16::20", 8, 1), 2, 2)
+	var ends []string
+	j := mustJoiner(t, l.Config, func(p *Path) { ends = append(ends, p.Verdict.String()) })
+	const ms = 1000 // of trip's times
+	j.Add(trip(l, other, 0, across[:2]))
+	j.Add(trip(l, ping, 300*ms, outward[:3]))
+	j.Add(trip(l, with(ping, func(s *collector.Sighting) { s.Skb, s.Head, s.Packet.ICMPSeq = 3, 3, 9 }), 310*ms, outward))
+	j.Advance(320 * ms * 1000)
+	j.End()
+	if d := cmp.Diff([]string{"last_seen", "delivered", "unfinished"}, ends); d != "" {
+		t.Error(d)
+	}
+	if tot := j.Totals(); tot.Unfinished != 1 || tot.LastSeen != 1 || tot.Delivered != 1 {
+		t.Errorf("totals %+v", tot)
+	}
+}

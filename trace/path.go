@@ -119,11 +119,12 @@ const (
 	Merged                         // all of it that was not delivered went on in other Paths
 	LeftLab                        // by an uplink
 	Delivered                      // to a node that owns the destination: every byte
+	Unfinished                     // the trace ended before it could be known
 )
 
 // String returns the verdict as JSON has it.
 func (v Verdict) String() string {
-	return [...]string{"last_seen", "partly_delivered", "merged", "left_lab", "delivered"}[v]
+	return [...]string{"last_seen", "partly_delivered", "merged", "left_lab", "delivered", "unfinished"}[v]
 }
 
 // Match says how a sighting was known to be of the same packet as the one before

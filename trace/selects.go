@@ -31,12 +31,12 @@ func (p *asked) Latency() time.Duration      { return (*Path)(p).Duration() }
 func (p *asked) Attempts() int               { return p.Attempt }
 
 // Dropped implements [filter.Path]. What became of a packet that was given up on,
-// or that went on in others, is not known.
+// that went on in others, or that was on its way at the end, is not known.
 func (p *asked) Dropped() (dropped, known bool) {
 	switch p.Verdict {
 	case LastSeen, PartlyDelivered:
 		return true, !p.GivenUp
-	case Merged:
+	case Merged, Unfinished:
 		return false, false
 	}
 	return false, true

@@ -1,7 +1,7 @@
 package trace
 
 // Totals counts what a [Joiner] has done. Paths is the sum of the verdicts:
-// Delivered, LeftLab, Merged, PartlyDelivered and LastSeen.
+// Delivered, LeftLab, Merged, PartlyDelivered, LastSeen and Unfinished.
 type Totals struct {
 	Sightings       uint64 // given, strays included
 	Strays          uint64 // of hops that the lab does not have: in no Path
@@ -11,6 +11,7 @@ type Totals struct {
 	Merged          uint64
 	PartlyDelivered uint64
 	LastSeen        uint64
+	Unfinished      uint64
 	Retransmitted   uint64 // of Paths: a segment's second attempt or a later one
 	GivenUp         uint64 // of Paths: ended early because too much was open
 	// Forgotten counts connections whose translation or whose segments were
@@ -32,6 +33,8 @@ func (t *Totals) add(p *Path) {
 		t.PartlyDelivered++
 	case LastSeen:
 		t.LastSeen++
+	case Unfinished:
+		t.Unfinished++
 	}
 	if p.Attempt > 1 {
 		t.Retransmitted++

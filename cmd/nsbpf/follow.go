@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,7 @@ func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, 
 		return err
 	}
 	e.say("tracing %s at %s, Ctrl-C ends it", lab.Name, plural(len(tr.Hops), "hop"))
+	warnTaken(e, tr.Taken)
 	cost := watchCost(ctx, tr)
 	take := func(batch []collector.Run, until uint64) error {
 		joiner.AddRuns(batch, until)
@@ -58,8 +60,20 @@ func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, 
 	if err := errors.Join(tr.Detach(), ring.Drain(take)); err != nil {
 		return err
 	}
-	joiner.Flush()
+	joiner.End()
 	return p.end(tr, joiner.Totals(), spent)
+}
+
+// warnTaken says at which hops another trace stands.
+func warnTaken(e *env, hops []hop.Hop) {
+	if len(hops) == 0 {
+		return
+	}
+	names := make([]string, len(hops))
+	for i, h := range hops {
+		names[i] = h.String()
+	}
+	e.warn("not traced: %s (another trace has the XDP hops of the lab; end that first)", strings.Join(names, ", "))
 }
 
 // watchCost measures what a trace takes until ctx is done; then the returned
