@@ -18,8 +18,10 @@ const (
 	batchSize = 512
 	// tick is how long a run may wait in the ring: below a high-water mark the
 	// programs wake nobody, because a wake-up costs more than the rest of tracing
-	// a packet. As often, the runs are swept that nobody ends.
-	tick = 10 * time.Millisecond
+	// a packet. As often, the runs are swept that nobody ends. While nothing comes
+	// it is twice as long each time, up to longestTick.
+	tick        = 10 * time.Millisecond
+	longestTick = 40 * time.Millisecond
 	// idle is after how long without a further hop a run is swept.
 	idle = 2 * time.Millisecond
 	// span is how long a run may take from its first hop to the sweep's idle time:
@@ -51,6 +53,7 @@ type Ring struct {
 	data     []byte   // in producer
 	mask     uintptr  // of the data's size
 	epoll    int
+	events   [1]unix.EpollEvent
 	batch    []Run
 
 	sweep *ebpf.Program
@@ -91,12 +94,13 @@ func OpenRing(m *ebpf.Map, sweep *ebpf.Program) (_ *Ring, err error) {
 // Read calls fn with the runs of the ring, in their order, until ctx is done; then
 // it reads what is left and returns nil. Where until is not 0, all sightings
 // before that time, on the clock of [Now], have been given; that is said every 10
-// ms or so, with or without runs. The batch is fn's until it returns.
+// ms or so, of an idle ring every 40, with or without runs. The batch is fn's until it returns.
 //
 // An error of fn ends Read and is returned as it is.
 func (r *Ring) Read(ctx context.Context, fn func(batch []Run, until uint64) error) error {
+	pause := tick
 	for ctx.Err() == nil {
-		if Now()-r.swept >= uint64(tick) {
+		if Now()-r.swept >= uint64(pause) {
 			if err := r.sweepIdle(idle); err != nil {
 				return err
 			}
@@ -105,12 +109,16 @@ func (r *Ring) Read(ctx context.Context, fn func(batch []Run, until uint64) erro
 		if err != nil {
 			return err
 		}
+		if len(r.batch) > 0 {
+			pause = tick
+		}
 		if !empty {
 			continue
 		}
-		if err := r.wait(); err != nil {
+		if err := r.wait(pause); err != nil {
 			return err
 		}
+		pause = min(2*pause, longestTick)
 	}
 	return r.Drain(fn)
 }
@@ -194,9 +202,9 @@ func (r *Ring) fill() (empty bool, err error) {
 	return at == end, nil
 }
 
-// wait returns when a program asks for it, and after a tick at the latest.
-func (r *Ring) wait() error {
-	_, err := unix.EpollWait(r.epoll, make([]unix.EpollEvent, 1), int(tick.Milliseconds()))
+// wait returns when a program asks for it, and after the pause at the latest.
+func (r *Ring) wait(pause time.Duration) error {
+	_, err := unix.EpollWait(r.epoll, r.events[:], int(pause.Milliseconds()))
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("waiting for the ring: %w", err)
 	}
