@@ -108,7 +108,7 @@ struct sighting {
 	struct packet pkt;
 };
 
-/* A further hop at which the packet was the same to the byte. */
+/* A further hop of the same packet, with the same addresses, ports and length. */
 struct step {
 	__u32 delta_ns; /* since the sighting's time */
 	__u16 hop;
@@ -118,8 +118,8 @@ struct step {
 #define MAX_STEPS 6
 
 /*
- * A run: one packet at hops one after another, as long as nothing about it
- * changes. A record of the ring is its sighting and as many steps as it has, or
+ * A run: one packet at hops one after another, as long as its skb, its buffer,
+ * its addresses, ports and length are the same. A record of the ring is its sighting and as many steps as it has, or
  * all of it where the packet is tracked: cache lines are what tracing costs most.
  */
 struct run {

@@ -96,7 +96,7 @@ type Sighting struct {
 	Packet      Packet
 }
 
-// Step is a further hop at which a packet was the same to the byte.
+// Step is a further hop of a packet with the same addresses, ports and length.
 type Step struct {
 	_       structs.HostLayout
 	DeltaNS uint32 // since the sighting's time
@@ -107,8 +107,8 @@ type Step struct {
 // MaxSteps is how many steps a [Run] can have.
 const MaxSteps = 6
 
-// Run is one packet at hops one after another, as long as nothing about it
-// changed. A record of the ring is First and as many steps as it has, or all of a
+// Run is one packet at hops one after another, as long as its skb, its buffer,
+// its addresses, ports and length were the same. A record of the ring is First and as many steps as it has, or all of a
 // Run if the packet is tracked.
 type Run struct {
 	_     structs.HostLayout

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -54,6 +55,73 @@ func unpin(file string) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// openPinned returns a link and the program that is attached by it. The error wraps
+// [fs.ErrNotExist] if there is none of that name.
+func (l *Loader) openPinned(name string) (link.Link, *ebpf.Program, error) {
+	ln, err := link.LoadPinnedLink(l.pin(name), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := programOf(ln)
+	if err != nil {
+		return nil, nil, errors.Join(err, ln.Close())
+	}
+	return ln, p, nil
+}
+
+func programOf(ln link.Link) (*ebpf.Program, error) {
+	info, err := ln.Info()
+	if err != nil {
+		return nil, err
+	}
+	return ebpf.NewProgramFromID(info.Program)
+}
+
+// openOwn returns a link by which p is attached, or nil: the lab's programs may
+// have been removed, and made anew, by other processes.
+func (l *Loader) openOwn(name string, p *ebpf.Program) (link.Link, error) {
+	ln, now, err := l.openPinned(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer now.Close()
+	if same, err := isSame(now, p); err != nil || !same {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+func isSame(a, b *ebpf.Program) (bool, error) {
+	infoA, errA := a.Info()
+	infoB, errB := b.Info()
+	if err := errors.Join(errA, errB); err != nil {
+		return false, err
+	}
+	idA, okA := infoA.ID()
+	idB, okB := infoB.ID()
+	return okA && okB && idA == idB, nil
+}
+
+// isNamed reports whether p is a copy of a program of package bpf.
+func isNamed(p *ebpf.Program, prog string) (bool, error) {
+	info, err := p.Info()
+	if err != nil {
+		return false, err
+	}
+	return info.Name == prog, nil
+}
+
+// update makes p what is attached by a link, unless its device is gone.
+func update(ln link.Link, p *ebpf.Program) error {
+	if err := ln.Update(p); !errors.Is(err, unix.ENOLINK) {
+		return err
+	}
+	return nil
 }
 
 // mountBPFFS makes dir a bpffs unless it is one.

@@ -175,7 +175,8 @@ func (l *Loader) attachFilter(f Filter, hook Hook, match asm.Instructions, ps *p
 func filterWhat(id int) string { return fmt.Sprintf("filter/%d", id) }
 
 // attachFilterTC puts p before the count program and behind other filters and
-// traces: what it drops is not counted as passed, and a trace that runs sees it.
+// traces: what it drops is not counted as passed, and a trace that runs sees it,
+// unless that stands in the place of the count program; see standins.
 func (l *Loader) attachFilterTC(tc *tcAttacher, p *ebpf.Program, at place) (link.Link, Hook, error) {
 	anchor := link.Tail()
 	count, err := link.LoadPinnedLink(l.pin(countPin(at.ID)), nil)

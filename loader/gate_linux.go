@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
@@ -28,8 +27,6 @@ const bodiesPin = "xdp-bodies"
 type gates struct {
 	loader *Loader
 	hops   []gatedHop
-	turn   *os.File  // locked by the one trace that may have gates
-	mine   bool      // that is this one
 	bodies *ebpf.Map // nil if there are no hops
 }
 
@@ -39,47 +36,25 @@ type gatedHop struct {
 	pin string // of its link
 }
 
-// openGates returns what is needed to trace the XDP hops that have programs. If
-// another trace has them, they are returned as taken.
-func (l *Loader) openGates() (g *gates, taken []hop.Hop, err error) {
-	g = &gates{loader: l}
-	if _, err := os.Stat(l.dir); errors.Is(err, fs.ErrNotExist) {
-		return g, nil, nil
+// open finds the XDP hops that have programs. If the turn is not the caller's,
+// they are returned as taken.
+func (g *gates) open(turn *turn) (taken []hop.Hop, err error) {
+	if !turn.exists() {
+		return nil, nil
 	}
-	hops, err := l.xdpHops()
-	if err != nil {
-		return nil, nil, err
+	hops, err := g.loader.xdpHops()
+	if err != nil || len(hops) == 0 {
+		return nil, err
 	}
-	g.mine, err = g.takeTurn()
-	if err == nil && g.mine && len(hops) > 0 {
-		g.hops = hops
-		g.bodies, err = l.makeBodies()
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, g.Close())
-	}
-	for _, h := range hops {
-		if !g.mine {
+	if !turn.mine() {
+		for _, h := range hops {
 			taken = append(taken, h.Hop)
 		}
+		return taken, nil
 	}
-	return g, taken, nil
-}
-
-// takeTurn locks the bpffs itself, which needs no file, and lasts no longer than
-// the process.
-func (g *gates) takeTurn() (mine bool, err error) {
-	if g.turn, err = os.Open(g.loader.dir); err != nil {
-		return false, err
-	}
-	err = unix.Flock(int(g.turn.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("lock %s: %w", g.loader.dir, err)
-	}
-	return true, nil
+	g.hops = hops
+	g.bodies, err = g.loader.makeBodies()
+	return nil, err
 }
 
 // xdpHops returns the hops where the lab has an XDP program, by ID.
@@ -155,13 +130,13 @@ func (g *gates) attach(ctx context.Context, coll *ebpf.Collection) error {
 
 // attachAt goes from the inside out, so that a packet always finds the body.
 func (g *gates) attachAt(h gatedHop, coll *ebpf.Collection) error {
-	ln, p, err := g.loader.openXDP(h)
+	ln, p, err := g.loader.openPinned(h.pin)
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
 	defer p.Close()
-	gated, err := isGate(p)
+	gated, err := isNamed(p, bpf.ProgGateXDP)
 	if err == nil && !gated {
 		err = g.bodies.Put(uint32(h.ID), p)
 	}
@@ -175,35 +150,6 @@ func (g *gates) attachAt(h gatedHop, coll *ebpf.Collection) error {
 	return ln.Update(coll.Programs[bpf.CopyName(bpf.ProgGateXDP, h.ID)])
 }
 
-// openXDP returns the link at a hop and the program that is attached by it.
-func (l *Loader) openXDP(h gatedHop) (link.Link, *ebpf.Program, error) {
-	ln, err := link.LoadPinnedLink(l.pin(h.pin), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := programOf(ln)
-	if err != nil {
-		return nil, nil, errors.Join(err, ln.Close())
-	}
-	return ln, p, nil
-}
-
-func programOf(ln link.Link) (*ebpf.Program, error) {
-	info, err := ln.Info()
-	if err != nil {
-		return nil, err
-	}
-	return ebpf.NewProgramFromID(info.Program)
-}
-
-func isGate(p *ebpf.Program) (bool, error) {
-	info, err := p.Info()
-	if err != nil {
-		return false, err
-	}
-	return info.Name == bpf.ProgGateXDP, nil
-}
-
 // replaceXDP makes p the program of an XDP hop, behind the gate if there is one.
 func (l *Loader) replaceXDP(ln link.Link, id hop.ID, p *ebpf.Program) error {
 	old, err := programOf(ln)
@@ -211,7 +157,7 @@ func (l *Loader) replaceXDP(ln link.Link, id hop.ID, p *ebpf.Program) error {
 		return err
 	}
 	defer old.Close()
-	gated, err := isGate(old)
+	gated, err := isNamed(old, bpf.ProgGateXDP)
 	if err != nil {
 		return err
 	}
@@ -234,26 +180,15 @@ func (g *gates) detach(coll *ebpf.Collection) error {
 			errs = append(errs, fmt.Errorf("detach the trace from %s: %w", h.Hop, err))
 		}
 	}
-	g.hops = nil
 	return errors.Join(errs...)
 }
 
-// detachFrom leaves alone what is not there any more, and what is not the trace's:
-// the lab's programs may have been removed and made anew.
 func (g *gates) detachFrom(h gatedHop, coll *ebpf.Collection) error {
-	ln, p, err := g.loader.openXDP(h)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	ln, err := g.loader.openOwn(h.pin, coll.Programs[bpf.CopyName(bpf.ProgGateXDP, h.ID)])
+	if err != nil || ln == nil {
 		return err
 	}
 	defer ln.Close()
-	defer p.Close()
-	own, err := isSame(p, coll.Programs[bpf.CopyName(bpf.ProgGateXDP, h.ID)])
-	if err != nil || !own {
-		return err
-	}
 	var id ebpf.ProgramID
 	if err := g.bodies.Lookup(uint32(h.ID), &id); err != nil {
 		return err
@@ -263,32 +198,16 @@ func (g *gates) detachFrom(h gatedHop, coll *ebpf.Collection) error {
 		return err
 	}
 	defer body.Close()
-	if err := ln.Update(body); !errors.Is(err, unix.ENOLINK) { // the device is gone
-		return err
-	}
-	return nil
+	return update(ln, body)
 }
 
-func isSame(a, b *ebpf.Program) (bool, error) {
-	infoA, errA := a.Info()
-	infoB, errB := b.Info()
-	if err := errors.Join(errA, errB); err != nil {
-		return false, err
-	}
-	idA, okA := infoA.ID()
-	idB, okB := infoB.ID()
-	return okA && okB && idA == idB, nil
-}
-
-// Close gives the turn to the next trace. What is attached stays.
+// Close forgets the hops. What is attached stays.
 func (g *gates) Close() error {
-	var errs []error
-	if g.bodies != nil {
-		errs = append(errs, g.bodies.Close())
+	g.hops = nil
+	if g.bodies == nil {
+		return nil
 	}
-	if g.turn != nil {
-		errs = append(errs, g.turn.Close())
-	}
-	g.bodies, g.turn = nil, nil
-	return errors.Join(errs...)
+	err := g.bodies.Close()
+	g.bodies = nil
+	return err
 }

@@ -148,7 +148,7 @@ func TestTraceXDPKilled(t *testing.T) {
 // mapOf opens a map of the program at an XDP hop.
 func mapOf(t *testing.T, lab *topology.Lab, at hop.Hop, name string) *ebpf.Map {
 	t.Helper()
-	ln, p, err := Open(lab).openXDP(gatedHop{at, countPin(at.ID)})
+	ln, p, err := Open(lab).openPinned(countPin(at.ID))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,9 @@ func (g *guest) attach(ctx context.Context, l *Loader, ps *places, prog string, 
 	if err := removeFilters(g.labDir, g.isDead); err != nil {
 		return err
 	}
+	if len(ps.all) == 0 {
+		return nil
+	}
 	defer rcu.Expedite()()
 	tc := tcAttacher{loader: l, want: hook, prio: prioTrace, what: g.what()}
 	defer tc.Close()
@@ -70,6 +73,9 @@ func (g *guest) isDead(what string) bool {
 
 // Detach stops the programs; their maps can still be read.
 func (g *guest) Detach() error {
+	if len(g.links) == 0 && !g.clsact {
+		return nil
+	}
 	defer rcu.Expedite()()
 	var errs []error
 	for _, ln := range g.links {
@@ -87,9 +93,14 @@ func (g *guest) Detach() error {
 // Close detaches the programs and frees all.
 func (g *guest) Close() error {
 	err := g.Detach()
+	g.free()
+	return err
+}
+
+// free is the rest of Close for detached programs.
+func (g *guest) free() {
 	if g.coll != nil {
 		g.coll.Close()
 		g.coll = nil
 	}
-	return err
 }

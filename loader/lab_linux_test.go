@@ -213,21 +213,24 @@ func counts(tb testing.TB, lab *topology.Lab) map[string]collector.HopCount {
 // dropped is how many packets filters dropped at a hop.
 func dropped(c collector.HopCount) uint64 { return c.ByReason[bpf.ReasonFilter].Packets }
 
-// deviceStats returns the packets of `ip -s link` of a lab's devices by hop.
-func deviceStats(tb testing.TB, lab *topology.Lab) map[string]uint64 {
+// amount is what passed a place.
+type amount struct{ Packets, Bytes uint64 }
+
+// deviceStats returns what `ip -s link` says of a lab's devices by hop.
+func deviceStats(tb testing.TB, lab *topology.Lab) map[string]amount {
 	tb.Helper()
-	all := make(map[string]uint64)
+	all := make(map[string]amount)
 	for _, n := range lab.Topology.Nodes {
 		var devices []struct {
 			IfName  string
-			Stats64 struct{ RX, TX struct{ Packets uint64 } }
+			Stats64 struct{ RX, TX amount }
 		}
 		if err := json.Unmarshal([]byte(in(tb, lab, n.Name, "ip", "-s", "-j", "link")), &devices); err != nil {
 			tb.Fatal(err)
 		}
 		for _, d := range devices {
-			all[n.Name+":"+d.IfName+" in"] = d.Stats64.RX.Packets
-			all[n.Name+":"+d.IfName+" out"] = d.Stats64.TX.Packets
+			all[n.Name+":"+d.IfName+" in"] = d.Stats64.RX
+			all[n.Name+":"+d.IfName+" out"] = d.Stats64.TX
 		}
 	}
 	return all
@@ -251,15 +254,20 @@ func isMounted(tb testing.TB, lab *topology.Lab) bool {
 	return strings.Contains(string(mounts), lab.Dir+"/bpf")
 }
 
-// openFiles returns how many descriptors the process has.
+// openFiles returns how many descriptors the process has, without those of its own
+// namespace: the socket library leaves them to the garbage collector.
 func openFiles(tb testing.TB) int {
 	tb.Helper()
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		tb.Fatal(err)
+	}
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return len(slices.DeleteFunc(fds, func(e os.DirEntry) bool {
 		to, _ := os.Readlink("/proc/self/fd/" + e.Name())
-		return strings.HasPrefix(to, "anon_inode:[event") // the runtime's own
+		return to == own || strings.HasPrefix(to, "anon_inode:[event") // the runtime's
 	}))
 }

@@ -25,7 +25,7 @@ func (r RunTime) add(o RunTime) RunTime { return RunTime{r.Runs + o.Runs, r.Time
 const (
 	meterEnough  = 5000
 	meterFirst   = time.Millisecond // after which it is looked whether it is enough; then twice as long
-	meterLongest = 100 * time.Millisecond
+	meterLongest = 500 * time.Millisecond
 	meterWindow  = 5 * time.Millisecond
 	meterPause   = time.Second
 )

@@ -22,10 +22,7 @@ type place struct {
 	before   []hop.ID // those that they come from; see connect
 	feeds    bool     // they go on to another hop without a node's stack between; see connect
 	xdpNext  bool     // they go on to an XDP hop; see connect
-	last     bool     // they go on to no hop; see connect
-	wired    bool     // they come by a wire alone, on which nothing changes them; see connect
-	chain    chain    // of tcx programs; see survey
-	xdp      bool     // the device has an XDP program
+	standin  bool     // a trace stands in the place of the count program; see standins
 	ns       *os.File // owned by places
 }
 
@@ -59,10 +56,7 @@ func (l *Loader) resolve(hops []hop.Hop) (_ *places, err error) {
 			}
 			links[h.Place()] = dev
 		}
-		p.all = append(p.all, place{
-			Hop: h, ifindex: dev.Attrs().Index, ethernet: isEthernet(dev), ns: ns,
-			xdp: dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached,
-		})
+		p.all = append(p.all, place{Hop: h, ifindex: dev.Attrs().Index, ethernet: isEthernet(dev), ns: ns})
 	}
 	return p, nil
 }
@@ -82,20 +76,13 @@ func isEthernet(dev netlink.Link) bool {
 
 // connect says which hops follow each other by edges.
 func (p *places) connect(edges []hop.Edge) {
-	byID := make(map[hop.ID]*place, len(p.all))
-	for i := range p.all {
-		byID[p.all[i].ID] = &p.all[i]
-	}
-	for i := range p.all {
-		p.all[i].last, p.all[i].wired = true, true
-	}
+	byID := p.byID()
 	for _, e := range edges {
 		from, to := byID[e.From], byID[e.To]
 		if from == nil || to == nil {
 			continue
 		}
-		to.fed, from.last = true, false
-		to.wired = to.wired && e.Wire && from.chain.own && !to.xdp
+		to.fed = true
 		to.before = append(to.before, from.ID)
 		from.xdpNext = from.xdpNext || to.Layer == hop.XDP
 		if from.Direction == hop.Egress || from.Kind == hop.Port {
@@ -112,34 +99,15 @@ func (p *places) connect(edges []hop.Edge) {
 	}
 }
 
-// noStandins says that no trace program stands in the place of a count program.
-func (p *places) noStandins() {
-	for i := range p.all {
-		p.all[i].chain.counted = false
-	}
-}
-
-// added returns at how many tc places a trace program comes to those there are.
-func (p *places) added() int {
-	n := 0
-	for i := range p.all {
-		if p.all[i].Layer == hop.TC && !p.all[i].chain.counted {
-			n++
-		}
-	}
-	return n
-}
-
 func (p *places) sites() []bpf.Site {
 	sites := make([]bpf.Site, len(p.all))
 	for i, at := range p.all {
 		sites[i] = bpf.Site{
 			Hop: at.ID, Ethernet: at.ethernet,
-			Origin: !at.fed, Terminal: !at.feeds, Last: at.last,
+			Origin: !at.fed, Terminal: !at.feeds,
 			Starts:   !at.fed || at.Direction == hop.Egress && at.Kind != hop.Port,
-			Wired:    at.fed && at.wired,
 			Before:   at.before,
-			Counting: at.chain.counted,
+			Counting: at.standin,
 			XDPNext:  at.xdpNext,
 		}
 	}
@@ -148,10 +116,29 @@ func (p *places) sites() []bpf.Site {
 
 // of returns those of a layer; they share the namespaces' descriptors.
 func (p *places) of(layer hop.Layer) *places {
+	return p.where(func(at place) bool { return at.Layer == layer })
+}
+
+// standing returns the tc places where a trace stands in the place of the count
+// program, or those where it does not.
+func (p *places) standing(in bool) *places {
+	return p.where(func(at place) bool { return at.Layer == hop.TC && at.standin == in })
+}
+
+func (p *places) where(keep func(place) bool) *places {
 	return &places{
-		all:    slices.DeleteFunc(slices.Clone(p.all), func(at place) bool { return at.Layer != layer }),
+		all:    slices.DeleteFunc(slices.Clone(p.all), func(at place) bool { return !keep(at) }),
 		spaces: p.spaces,
 	}
+}
+
+// byID returns the places themselves.
+func (p *places) byID() map[hop.ID]*place {
+	m := make(map[hop.ID]*place, len(p.all))
+	for i := range p.all {
+		m[p.all[i].ID] = &p.all[i]
+	}
+	return m
 }
 
 // each calls fn for every place, inside its namespace, one namespace after the

@@ -142,23 +142,44 @@ func countedBy(hooks Hooks) func(hop.Hop) []string {
 	}
 }
 
-// foreignXDP attaches an XDP program of somebody else's to left's device.
-func foreignXDP(tb testing.TB, lab *topology.Lab) {
+// foreign loads a program of somebody else's.
+func foreign(tb testing.TB, kind ebpf.ProgramType, body ...asm.Instruction) *ebpf.Program {
 	tb.Helper()
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "foreign", Type: ebpf.XDP, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
-	})
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: kind, License: "GPL", Instructions: body})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer p.Close()
+	tb.Cleanup(func() { p.Close() })
+	return p
+}
+
+// foreignXDP attaches an XDP program of somebody else's to left's device.
+func foreignXDP(tb testing.TB, lab *topology.Lab) {
+	tb.Helper()
+	p := foreign(tb, ebpf.XDP, asm.Mov.Imm(asm.R0, 2), asm.Return())
 	inside(tb, lab, "left", func() error {
 		dev, err := net.InterfaceByName("left-veth")
 		if err != nil {
 			return err
 		}
 		ln, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: link.XDPDriverMode})
+		if err == nil {
+			tb.Cleanup(func() { ln.Close() })
+		}
+		return err
+	})
+}
+
+// foreignTCX attaches a program of somebody else's before all others.
+func foreignTCX(tb testing.TB, lab *topology.Lab, at hop.Hop) {
+	tb.Helper()
+	p := foreign(tb, ebpf.SchedCLS, asm.Mov.Imm(asm.R0, -1), asm.Return())
+	inside(tb, lab, at.Node, func() error {
+		dev, err := net.InterfaceByName(at.Device)
+		if err != nil {
+			return err
+		}
+		ln, err := attachTCX(p, place{Hop: at, ifindex: dev.Index}, link.Head())
 		if err == nil {
 			tb.Cleanup(func() { ln.Close() })
 		}

@@ -1,13 +1,13 @@
 package loader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
@@ -17,9 +17,12 @@ import (
 // program: a second program on a hop costs a packet more than tracing it adds.
 // The trace program counts, and so does the gate that leads to it when the trace
 // was killed, until the next trace.
+//
+// A filter that is added meanwhile comes before the gate, as it does before the
+// count program, so the trace does not see at this hop what it drops.
 type standins struct {
 	loader *Loader
-	counts *ebpf.Map // the lab's
+	counts *ebpf.Map // the lab's; nil: there are no hops
 	stands []standin
 }
 
@@ -28,64 +31,128 @@ type standin struct {
 	body *ebpf.Program // the count program
 }
 
-// openStandins returns what is needed to stand in the places of count programs. If
-// the turn is another trace's, or a hook is asked for, there are none.
-func (l *Loader) openStandins(turn *gates, want Hook) (s *standins, err error) {
-	s = &standins{loader: l}
-	if !turn.mine || want != HookNone {
-		return s, nil
-	}
-	s.counts, err = ebpf.LoadPinnedMap(l.pin(bpf.MapCounts), nil)
+// open opens the lab's counters, if it has any, and ends what a killed trace left
+// at ps. The turn is the caller's: the gates of a trace that lives look the same.
+func (s *standins) open(ps *places) (err error) {
+	s.counts, err = ebpf.LoadPinnedMap(s.loader.pin(bpf.MapCounts), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+		return nil
 	}
-	return s, err
+	if err != nil {
+		return fmt.Errorf("opening the counters of lab %q: %w", s.loader.lab.Name, err)
+	}
+	return s.revive(ps.of(hop.TC))
 }
 
-// attach puts the gate of coll in the place of at's count program.
-func (s *standins) attach(at place, coll *ebpf.Collection) error {
-	ln, p, err := s.loader.openCount(at.ID)
+// revive gives places their count programs back that a killed trace's gates have.
+func (s *standins) revive(ps *places) error {
+	dead := &places{}
+	for _, at := range ps.all {
+		gated, err := s.isGated(at.Hop)
+		if err != nil {
+			return err
+		}
+		if gated {
+			dead.all = append(dead.all, at)
+		}
+	}
+	if len(dead.all) == 0 {
+		return nil
+	}
+	coll, err := loadCount(bpf.ProgCountTC, dead, s.counts)
+	if err != nil {
+		return err
+	}
+	defer coll.Close()
+	for _, at := range dead.all {
+		ln, err := link.LoadPinnedLink(s.loader.pin(countPin(at.ID)), nil)
+		if err != nil {
+			return err
+		}
+		err = update(ln, coll.Programs[bpf.CopyName(bpf.ProgCountTC, at.ID)])
+		if err := errors.Join(err, ln.Close()); err != nil {
+			return fmt.Errorf("give %s its count program back: %w", at.Hop, err)
+		}
+	}
+	return nil
+}
+
+func (s *standins) isGated(h hop.Hop) (bool, error) {
+	ln, p, err := s.loader.openPinned(countPin(h.ID))
+	if errors.Is(err, fs.ErrNotExist) { // counted by clsact
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer ln.Close()
+	defer p.Close()
+	return isNamed(p, bpf.ProgGateTC)
+}
+
+// choose finds the places of ps where the trace can stand in: the lab's count
+// program is the first tcx program there is, so that nothing comes before the
+// trace.
+func (s *standins) choose(ps *places) error {
+	if s.counts == nil {
+		return nil
+	}
+	byID := ps.byID()
+	return ps.of(hop.TC).each(func(at place) (err error) {
+		if byID[at.ID].standin, err = s.loader.isCountFirst(at); err != nil {
+			return fmt.Errorf("looking for the programs at %s: %w", at.Hop, err)
+		}
+		return nil
+	})
+}
+
+// isCountFirst is for a caller in at's namespace.
+func (l *Loader) isCountFirst(at place) (bool, error) {
+	ln, err := link.LoadPinnedLink(l.pin(countPin(at.ID)), nil)
+	if errors.Is(err, fs.ErrNotExist) { // counted by clsact
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer ln.Close()
+	count, err := ln.Info()
+	if err != nil {
+		return false, err
+	}
+	found, err := link.QueryPrograms(link.QueryOptions{Target: at.ifindex, Attach: tcxSide(at)})
+	if err != nil {
+		return false, err
+	}
+	return len(found.Programs) > 0 && found.Programs[0].ID == count.Program, nil
+}
+
+// attach puts the gates of coll in the places of the count programs of ps.
+func (s *standins) attach(ctx context.Context, ps *places, coll *ebpf.Collection) error {
+	for _, at := range ps.all {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.attachAt(at.Hop, coll); err != nil {
+			return fmt.Errorf("attach the trace to %s: %w", at.Hop, err)
+		}
+	}
+	return nil
+}
+
+// attachAt goes from the inside out, as [gates.attachAt].
+func (s *standins) attachAt(h hop.Hop, coll *ebpf.Collection) error {
+	ln, body, err := s.loader.openPinned(countPin(h.ID))
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
-	if p, err = s.body(at, p); err != nil {
+	s.stands = append(s.stands, standin{h, body})
+	tap := coll.Programs[bpf.CopyName(bpf.ProgTraceTC, h.ID)]
+	if err := coll.Maps[bpf.MapTCTaps].Put(uint32(h.ID), tap); err != nil {
 		return err
 	}
-	s.stands = append(s.stands, standin{at.Hop, p})
-	if err := coll.Maps[bpf.MapTCTaps].Put(uint32(at.ID), coll.Programs[bpf.CopyName(bpf.ProgTraceTC, at.ID)]); err != nil {
-		return err
-	}
-	return ln.Update(coll.Programs[bpf.CopyName(bpf.ProgGateTC, at.ID)])
-}
-
-// body returns the program that counts at a hop: p, unless that is the gate of a
-// trace that was killed. It is the caller's, and p is not any more.
-func (s *standins) body(at place, p *ebpf.Program) (*ebpf.Program, error) {
-	info, err := p.Info()
-	if err != nil || info.Name != bpf.ProgGateTC {
-		return p, err
-	}
-	defer p.Close()
-	coll, err := loadCount(bpf.ProgCountTC, &places{all: []place{at}}, s.counts)
-	if err != nil {
-		return nil, err
-	}
-	defer coll.Close()
-	return coll.Programs[bpf.CopyName(bpf.ProgCountTC, at.ID)].Clone()
-}
-
-// openCount returns the link of a hop's count program and what is attached by it.
-func (l *Loader) openCount(id hop.ID) (link.Link, *ebpf.Program, error) {
-	ln, err := link.LoadPinnedLink(l.pin(countPin(id)), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := programOf(ln)
-	if err != nil {
-		return nil, nil, errors.Join(err, ln.Close())
-	}
-	return ln, p, nil
+	return ln.Update(coll.Programs[bpf.CopyName(bpf.ProgGateTC, h.ID)])
 }
 
 // detach gives the hops their programs back. The caller has the lab's lock.
@@ -95,40 +162,28 @@ func (s *standins) detach(coll *ebpf.Collection) error {
 		if err := s.detachFrom(st, coll); err != nil {
 			errs = append(errs, fmt.Errorf("detach the trace from %s: %w", st.Hop, err))
 		}
-		errs = append(errs, st.body.Close())
 	}
-	s.stands = nil
 	return errors.Join(errs...)
 }
 
-// detachFrom leaves alone what is not there any more, and what is not the trace's:
-// the lab's programs may have been removed and made anew.
 func (s *standins) detachFrom(st standin, coll *ebpf.Collection) error {
-	ln, p, err := s.loader.openCount(st.ID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	ln, err := s.loader.openOwn(countPin(st.ID), coll.Programs[bpf.CopyName(bpf.ProgGateTC, st.ID)])
+	if err != nil || ln == nil {
 		return err
 	}
 	defer ln.Close()
-	defer p.Close()
-	own, err := isSame(p, coll.Programs[bpf.CopyName(bpf.ProgGateTC, st.ID)])
-	if err != nil || !own {
-		return err
-	}
-	if err := ln.Update(st.body); !errors.Is(err, unix.ENOLINK) { // the device is gone
-		return err
-	}
-	return nil
+	return update(ln, st.body)
 }
 
-// Close frees the counters' descriptor. What is attached stays.
+// Close forgets the hops. What is attached stays.
 func (s *standins) Close() error {
-	var err error
-	if s.counts != nil {
-		err = s.counts.Close()
+	var errs []error
+	for _, st := range s.stands {
+		errs = append(errs, st.body.Close())
 	}
-	s.counts = nil
-	return err
+	if s.counts != nil {
+		errs = append(errs, s.counts.Close())
+	}
+	s.stands, s.counts = nil, nil
+	return errors.Join(errs...)
 }

@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/internal/hop"
-	"github.com/nsbpf/nsbpf/internal/rcu"
 )
 
 // DefaultRing is the size of a trace's ring in bytes: some 50 000 runs.
@@ -48,16 +43,15 @@ type Trace struct {
 	Hops    []hop.Hop     // where it stands
 	Taken   []hop.Hop     // XDP hops where it does not, because another trace does
 
-	labDir   string
-	gates    *gates
-	standins *standins
-	coll     *ebpf.Collection
-	links    []link.Link
-	clsact   bool // it stands at clsact filters, too
+	guest
+	turn     turn
+	gates    gates
+	standins standins
 }
 
-// Trace attaches trace programs before all others, so that they see what a
-// filter is going to drop. Programs of traces that were killed are removed.
+// Trace attaches trace programs before all others, so that they see what a filter
+// is going to drop, and where it can in the place of a count program; see
+// standins. Programs of traces that were killed are removed.
 //
 // The error wraps [ErrNoBTF] on a kernel that does not describe its types.
 func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err error) {
@@ -66,33 +60,22 @@ func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err er
 		return nil, err
 	}
 	defer unlock()
-	t := &Trace{Hops: l.lab.Topology.Hops(false), labDir: l.lab.Dir}
-	if t.gates, t.Taken, err = l.openGates(); err != nil {
-		return nil, err
+	t := &Trace{
+		guest:    guest{word: "trace", labDir: l.lab.Dir},
+		gates:    gates{loader: l},
+		standins: standins{loader: l},
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, t.detach(), t.Close())
+			err = errors.Join(err, t.detach())
+			t.free()
 		}
 	}()
-	for _, h := range t.gates.hops {
-		t.Hops = append(t.Hops, h.Hop)
-	}
-	ps, err := l.resolve(t.Hops)
+	ps, err := t.open(l, opts.Hook)
 	if err != nil {
 		return nil, err
 	}
 	defer ps.Close()
-	if err := removeFilters(l.lab.Dir, isDeadTrace); err != nil {
-		return nil, err
-	}
-	if err := l.survey(ps); err != nil {
-		return nil, err
-	}
-	if t.standins, err = l.openStandins(t.gates, opts.Hook); err != nil {
-		return nil, err
-	}
-	ps.connect(l.lab.Topology.Edges(t.Hops))
 	if t.coll, err = t.load(ps, opts); err != nil {
 		return nil, err
 	}
@@ -101,14 +84,45 @@ func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err er
 	if err := bpf.SetPaused(t.coll, true); err != nil {
 		return nil, err
 	}
-	err = t.attach(ctx, ps.of(hop.TC), tcAttacher{loader: l, want: opts.Hook, prio: prioTrace, what: traceWhat(os.Getpid())})
-	if err == nil {
-		err = t.gates.attach(ctx, t.coll)
+	if err := t.attach(ctx, l, ps.standing(false), bpf.ProgTraceTC, opts.Hook); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err := t.standins.attach(ctx, ps.standing(true), t.coll); err != nil {
+		return nil, err
+	}
+	if err := t.gates.attach(ctx, t.coll); err != nil {
 		return nil, err
 	}
 	return t, bpf.SetPaused(t.coll, false)
+}
+
+// open finds where the trace is to stand and what is there already.
+func (t *Trace) open(l *Loader, hook Hook) (_ *places, err error) {
+	if t.turn, err = l.takeTurn(); err != nil {
+		return nil, err
+	}
+	if t.Taken, err = t.gates.open(&t.turn); err != nil {
+		return nil, err
+	}
+	t.Hops = l.lab.Topology.Hops(false)
+	for _, h := range t.gates.hops {
+		t.Hops = append(t.Hops, h.Hop)
+	}
+	ps, err := l.resolve(t.Hops)
+	if err != nil {
+		return nil, err
+	}
+	if t.turn.mine() {
+		err = t.standins.open(ps)
+	}
+	if err == nil && hook == HookNone {
+		err = t.standins.choose(ps)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ps.Close())
+	}
+	ps.connect(l.lab.Topology.Edges(t.Hops))
+	return ps, nil
 }
 
 // load loads the programs of ps.
@@ -118,33 +132,25 @@ func (t *Trace) load(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
 		return nil, err
 	}
 	hops := uint32(ps.all[len(ps.all)-1].ID) + 1
-	for _, m := range []string{bpf.MapLedgers, bpf.MapTCTaps, bpf.MapTaps, bpf.MapBodies} {
+	for _, m := range []string{bpf.MapLedgers, bpf.MapTCTaps, bpf.MapTaps} {
 		spec.Maps[m].MaxEntries = hops
 	}
 	shared := make(map[string]*ebpf.Map)
-	if m := t.standins.counts; m != nil {
-		shared[bpf.MapCounts] = m
-	} else {
-		ps.noStandins()
-	}
-	if m := t.gates.bodies; m != nil {
-		shared[bpf.MapBodies] = m
-	}
-	for name, m := range shared {
-		spec.Maps[name].MaxEntries = m.MaxEntries()
-	}
-	if m := t.gates.bodies; m != nil {
-		spec.Maps[bpf.MapTaps].MaxEntries = m.MaxEntries()
+	for name, m := range map[string]*ebpf.Map{bpf.MapCounts: t.standins.counts, bpf.MapBodies: t.gates.bodies} {
+		if m != nil {
+			shared[name] = m
+			spec.Maps[name].MaxEntries = m.MaxEntries()
+		}
 	}
 	copies, err := bpf.Copies(spec, bpf.ProgTraceTC, ps.of(hop.TC).sites())
 	if err != nil {
 		return nil, err
 	}
-	more := map[string]*places{bpf.ProgGateTC: ps.of(hop.TC)}
-	if len(t.gates.hops) > 0 {
-		more[bpf.ProgTraceXDP], more[bpf.ProgGateXDP] = ps.of(hop.XDP), ps.of(hop.XDP)
-	}
-	for prog, at := range more {
+	for prog, at := range map[string]*places{
+		bpf.ProgGateTC:   ps.standing(true),
+		bpf.ProgTraceXDP: ps.of(hop.XDP),
+		bpf.ProgGateXDP:  ps.of(hop.XDP),
+	} {
 		if err := bpf.AddCopies(copies, spec, prog, at.sites()); err != nil {
 			return nil, err
 		}
@@ -196,47 +202,6 @@ func (t *Trace) entry(id hop.ID) *ebpf.Program {
 	return t.coll.Programs[bpf.CopyName(bpf.ProgTraceTC, id)]
 }
 
-func (t *Trace) attach(ctx context.Context, ps *places, tc tcAttacher) error {
-	defer tc.Close()
-	if ps.added() > 0 {
-		defer rcu.Expedite()()
-	}
-	return ps.each(func(at place) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if at.chain.counted {
-			return t.standins.attach(at, t.coll)
-		}
-		ln, used, err := tc.attach(t.coll.Programs[bpf.CopyName(bpf.ProgTraceTC, at.ID)], at, link.Head())
-		if err != nil {
-			return err
-		}
-		if used == Clsact {
-			t.clsact = true
-		} else {
-			t.links = append(t.links, ln)
-		}
-		return nil
-	})
-}
-
-const traceWord = "trace/"
-
-// traceWhat names the clsact filters of a process's trace among those of its lab.
-func traceWhat(pid int) string { return traceWord + strconv.Itoa(pid) }
-
-// isDeadTrace reports whether a clsact filter is of a trace whose process died
-// without removing it.
-func isDeadTrace(what string) bool {
-	pid, ok := strings.CutPrefix(what, traceWord)
-	if !ok {
-		return false
-	}
-	_, err := os.Stat("/proc/" + pid)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
 // Detach stops the programs; ring and ledgers can still be read.
 func (t *Trace) Detach() error {
 	if len(t.gates.hops) == 0 && len(t.standins.stands) == 0 {
@@ -254,35 +219,17 @@ func (t *Trace) Detach() error {
 
 // detach is [Trace.Detach] for a caller that holds the lock.
 func (t *Trace) detach() error {
-	if len(t.links) > 0 || t.clsact {
-		defer rcu.Expedite()()
-	}
 	var errs []error
 	if t.coll != nil {
 		errs = append(errs, bpf.SetPaused(t.coll, true), t.gates.detach(t.coll), t.standins.detach(t.coll))
 	}
-	if t.standins != nil {
-		errs = append(errs, t.standins.Close())
-	}
-	errs = append(errs, t.gates.Close())
-	for _, ln := range t.links {
-		errs = append(errs, ln.Close())
-	}
-	t.links = nil
-	if t.clsact {
-		own := traceWhat(os.Getpid())
-		errs = append(errs, removeFilters(t.labDir, func(what string) bool { return what == own }))
-		t.clsact = false
-	}
+	errs = append(errs, t.gates.Close(), t.standins.Close(), t.turn.Close(), t.guest.Detach())
 	return errors.Join(errs...)
 }
 
 // Close detaches the programs and frees all.
 func (t *Trace) Close() error {
 	err := t.Detach()
-	if t.coll != nil {
-		t.coll.Close()
-		t.coll = nil
-	}
+	t.free()
 	return err
 }
