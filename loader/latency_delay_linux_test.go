@@ -146,13 +146,13 @@ func edgeTimes(tb testing.TB, lab *topology.Lab, tr *Trace) []time.Duration {
 		tb.Fatal(err)
 	}
 	err = ring.Drain(func(batch []collector.Run, until uint64) error {
-		joiner.AddRuns(batch, until)
+		joiner.Add(batch, until)
 		return nil
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	joiner.AddRuns(nil, collector.Now()+uint64(time.Second)) // nothing more will come
+	joiner.Add(nil, collector.Now()+uint64(time.Second)) // nothing more will come
 	joiner.Flush()
 	return times
 }

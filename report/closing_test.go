@@ -44,7 +44,7 @@ func TestClosingOfEveryKindOfPath(t *testing.T) {
 	c := Closing{
 		Lab: "nat", Shown: &shown,
 		Totals: trace.Totals{
-			Sightings: 900, Strays: 1, Paths: 100, Delivered: 50, LeftLab: 20, Merged: 15, PartlyDelivered: 5, LastSeen: 10,
+			Sightings: 900, Strays: 1, Paths: 100, Delivered: 50, LeftLab: 20, Merged: 15, PartlyDelivered: 5, LastSeen: 8, Unfinished: 2,
 			Retransmitted: 7, GivenUp: 3, Forgotten: 2,
 		},
 		Ledgers: collector.Ledgers{Total: collector.Ledger{Seen: 900, Traced: 900}},

@@ -36,9 +36,6 @@ func (b *backlog) push(s *collector.Sighting) {
 	}
 }
 
-// newest returns the latest time; the backlog is not empty.
-func (b *backlog) newest() uint64 { return b.held[len(b.held)-1].TimeNS }
-
 // first returns the earliest sighting, which stays valid until the next push.
 func (b *backlog) first() *collector.Sighting { return &b.held[b.head] }
 

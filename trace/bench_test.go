@@ -26,7 +26,7 @@ func BenchmarkJoiner(b *testing.B) {
 					}
 					from = 0
 				}
-				j.Add(in[from : from+batch])
+				give(j, in[from:from+batch])
 				from += batch
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sightings/s")

@@ -22,8 +22,6 @@ type Config struct {
 	// Linger is how long a packet may take from one step to the next, and how
 	// long a group packet is waited for where it has not come; 0: 200 ms.
 	Linger time.Duration
-	// HoldBack is by how much sightings may come out of order; 0: 1 ms.
-	HoldBack time.Duration
 	// Settle is how long a packet that came to its receiver is still waited for:
 	// it may be one that the receiver translates and sends on, or have branches;
 	// 0: 5 ms.
@@ -43,7 +41,6 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.Linger, 200*time.Millisecond)
-	set(&c.HoldBack, time.Millisecond)
 	set(&c.Settle, 5*time.Millisecond)
 	set(&c.Skew, 5*time.Microsecond)
 	if c.MaxOpen <= 0 {
@@ -70,8 +67,7 @@ type Joiner struct {
 
 	pending pending
 	ahead   ahead
-	passing open // room of passes'
-	backlog backlog
+	passing open    // room of passes'
 	early   backlog // those that may come before the one that they come from
 	now     uint64  // latest event time that was reached
 	totals  Totals
@@ -117,31 +113,6 @@ func NewJoiner(c Config, emit func(*Path)) (*Joiner, error) {
 	return j, nil
 }
 
-// Add takes sightings, about in the order of their times, and completes the
-// Paths that they complete. The batch is the caller's again afterwards.
-func (j *Joiner) Add(batch []collector.Sighting) {
-	for i := range batch {
-		j.backlog.push(&batch[i])
-	}
-	if j.backlog.empty() {
-		return
-	}
-	newest, hold := j.backlog.newest(), uint64(j.config.HoldBack)
-	for !j.backlog.empty() && newest-j.backlog.first().TimeNS >= hold {
-		j.see(j.backlog.first())
-		j.backlog.drop()
-	}
-}
-
-// Advance says that all sightings up to now were given, and completes the Paths
-// that waited long enough. now is on the sightings' clock.
-func (j *Joiner) Advance(now uint64) {
-	for ; !j.backlog.empty(); j.backlog.drop() {
-		j.see(j.backlog.first())
-	}
-	j.reach(now)
-}
-
 // End is Flush for a trace that was ended while packets were on their way: a
 // packet that was not seen again and was not waited for long enough is
 // [Unfinished].
@@ -153,7 +124,6 @@ func (j *Joiner) End() {
 // Flush completes all Paths: nothing more will come.
 func (j *Joiner) Flush() {
 	j.pending.release(math.MaxUint64, j.run)
-	j.Advance(j.now)
 	for !j.early.empty() {
 		j.giveLastChance(true)
 	}
@@ -164,13 +134,6 @@ func (j *Joiner) Flush() {
 
 // Totals returns what was done so far.
 func (j *Joiner) Totals() Totals { return j.totals }
-
-// see takes s, the next in the order of time.
-func (j *Joiner) see(s *collector.Sighting) {
-	j.totals.Sightings++
-	j.reach(s.TimeNS)
-	j.admit(s, false)
-}
 
 // reach moves the time on and completes what has waited long enough. Time does
 // not go back for a sighting that comes too late.

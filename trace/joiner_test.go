@@ -124,34 +124,34 @@ func TestJoinerPatience(t *testing.T) {
 	}
 	const ms = 1_000_000
 
-	j.Add(trip(l, ping, 0, outward))
-	j.Add(nil)
+	give(j, trip(l, ping, 0, outward))
+	give(j, nil)
 	expect("held back")
-	j.Advance(4 * ms)
+	advance(j, 4*ms)
 	expect("before it settles")
-	j.Advance(6 * ms)
+	advance(j, 6*ms)
 	expect("settled", "delivered")
 
-	j.Add(trip(l, ping, 10_000, outward[:2]))
-	j.Advance(209 * ms)
+	give(j, trip(l, ping, 10_000, outward[:2]))
+	advance(j, 209*ms)
 	expect("within the linger time")
-	j.Advance(211 * ms)
+	advance(j, 211*ms)
 	expect("after the linger time", "last_seen")
 
 	whohas := as(with(arp(1, "172.16.16.10", "172.16.16.20"), broadcast), 2, 2)
-	j.Add(trip(l, whohas, 300_000, across))
-	j.Advance(450 * ms)
+	give(j, trip(l, whohas, 300_000, across))
+	advance(j, 450*ms)
 	expect("a group packet has yet to come to a hop")
 	// Event time alone completes it too.
-	j.Add(trip(l, ping, 501_000, outward[:1]))
-	j.Add(trip(l, ping, 502_001, outward[1:2]))
+	give(j, trip(l, ping, 501_000, outward[:1]))
+	give(j, trip(l, ping, 502_001, outward[1:2]))
 	expect("by the time of others", "delivered")
 
-	j.Add(trip(l, as(whohas, 3, 3), 600_000, across))
-	j.Add(trip(l, as(whohas, 4, 3), 600_010, at("host:br0 in")))
-	j.Advance(604 * ms)
+	give(j, trip(l, as(whohas, 3, 3), 600_000, across))
+	give(j, trip(l, as(whohas, 4, 3), 600_010, at("host:br0 in")))
+	advance(j, 604*ms)
 	expect("before the group packet settles")
-	j.Advance(606 * ms)
+	advance(j, 606*ms)
 	expect("it has come everywhere", "delivered")
 
 	if d := cmp.Diff(Totals{Sightings: 18, Paths: 4, Delivered: 3, LastSeen: 1}, j.Totals()); d != "" {
@@ -221,10 +221,10 @@ func TestJoinerEnd(t *testing.T) {
 	var ends []string
 	j := mustJoiner(t, l.Config, func(p *Path) { ends = append(ends, p.Verdict.String()) })
 	const ms = 1000 // of trip's times
-	j.Add(trip(l, other, 0, across[:2]))
-	j.Add(trip(l, ping, 300*ms, outward[:3]))
-	j.Add(trip(l, with(ping, func(s *collector.Sighting) { s.Skb, s.Head, s.Packet.ICMPSeq = 3, 3, 9 }), 310*ms, outward))
-	j.Advance(320 * ms * 1000)
+	give(j, trip(l, other, 0, across[:2]))
+	give(j, trip(l, ping, 300*ms, outward[:3]))
+	give(j, trip(l, with(ping, func(s *collector.Sighting) { s.Skb, s.Head, s.Packet.ICMPSeq = 3, 3, 9 }), 310*ms, outward))
+	advance(j, 320*ms*1000)
 	j.End()
 	if d := cmp.Diff([]string{"last_seen", "delivered", "unfinished"}, ends); d != "" {
 		t.Error(d)

@@ -29,7 +29,7 @@ func (tt joining) run(t *testing.T) {
 	}
 	var got []string
 	j := mustJoiner(t, c, func(p *Path) { got = append(got, describe(l, p)) })
-	j.Add(tt.in)
+	give(j, tt.in)
 	j.Flush()
 	if d := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), strings.Join(got, "\n")); d != "" {
 		t.Error(d)

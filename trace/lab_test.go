@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/nsbpf/nsbpf/collector"
 	"github.com/nsbpf/nsbpf/internal/hop"
 )
 
@@ -114,3 +115,18 @@ func mustJoiner(t testing.TB, c Config, emit func(*Path)) *Joiner {
 	}
 	return j
 }
+
+// give gives j sightings, as runs of one hop, that may be out of order by less
+// than a millisecond.
+func give(j *Joiner, in []collector.Sighting) {
+	runs := make([]collector.Run, len(in))
+	var newest uint64
+	for i := range in {
+		runs[i].Sighting = in[i]
+		newest = max(newest, in[i].TimeNS)
+	}
+	j.Add(runs, newest)
+}
+
+// advance says that all sightings up to now were given.
+func advance(j *Joiner, now uint64) { j.Add(nil, now+copyWindow) }

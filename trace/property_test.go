@@ -55,7 +55,7 @@ func join(t testing.TB, l *lab, c Config, in []collector.Sighting, size func() i
 	})
 	for len(in) > 0 {
 		n := min(size(), len(in))
-		j.Add(in[:n])
+		give(j, in[:n])
 		in = in[n:]
 	}
 	j.Flush()
@@ -170,9 +170,9 @@ func FuzzJoiner(f *testing.F) {
 			}
 		})
 		for i := range in {
-			j.Add(in[i : i+1])
+			give(j, in[i:i+1])
 			if in[i].Packet.TOS&7 == 7 {
-				j.Advance(in[i].TimeNS)
+				advance(j, in[i].TimeNS)
 			}
 		}
 		j.Flush()

@@ -11,10 +11,10 @@ import (
 // it are first seen.
 const copyWindow = 1_000_000
 
-// AddRuns takes runs, and completes the Paths that they complete. until, if it is
+// Add takes runs, and completes the Paths that they complete. until, if it is
 // not 0, says that all sightings before that time were given. The batch is the
 // caller's again afterwards.
-func (j *Joiner) AddRuns(batch []collector.Run, until uint64) {
+func (j *Joiner) Add(batch []collector.Run, until uint64) {
 	for i := range batch {
 		r := &batch[i]
 		if j.config.Identity == Fingerprint {

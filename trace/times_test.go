@@ -12,7 +12,7 @@ func TestEdgeTimes(t *testing.T) {
 	times := NewEdgeTimes(l.Edges)
 	j := mustJoiner(t, l.Config, times.Add)
 	for i := range uint64(100) {
-		j.Add(trip(l, as(packets.tcp(1, "172.16.16.10", "172.16.16.20", uint32(i)*1000), 1, 1), 1000*i, across))
+		give(j, trip(l, as(packets.tcp(1, "172.16.16.10", "172.16.16.20", uint32(i)*1000), 1, 1), 1000*i, across))
 	}
 	j.Flush()
 	type row struct {

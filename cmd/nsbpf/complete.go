@@ -2,17 +2,24 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/topology"
+	"github.com/nsbpf/nsbpf/trace/filter"
 )
 
 // completeWords lets the shell complete a flag with one of words.
 func completeWords(c *cobra.Command, flag string, words ...string) {
-	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
+	completeFlag(c, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeFlag lets the shell complete a flag with what f returns.
+func completeFlag(c *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err) // the flag does not exist: a mistake in this package
 	}
 }
@@ -41,9 +48,9 @@ func completeLab(c *cobra.Command, args []string, word string) ([]string, cobra.
 	return completeLabs(c, args, word)
 }
 
-func nodeNames(lab *topology.Lab) []string {
+func nodeNames(t *topology.Topology) []string {
 	var names []string
-	for _, n := range lab.Topology.Nodes {
+	for _, n := range t.Nodes {
 		names = append(names, n.Name)
 	}
 	return names
@@ -55,7 +62,7 @@ func nodeWords() []string {
 	labs, _ := topology.Labs()
 	var words []string
 	for _, l := range labs {
-		for _, n := range nodeNames(l) {
+		for _, n := range nodeNames(l.Topology) {
 			words = append(words, l.Name+"/"+n)
 			if len(labs) == 1 {
 				words = append(words, n)
@@ -71,12 +78,74 @@ func hopWords() []string {
 	if err != nil {
 		return nil
 	}
+	return placesOf(lab.Topology)
+}
+
+// placesOf returns the places that packets are looked at, each once.
+func placesOf(t *topology.Topology) []string {
 	var words []string
-	seen := make(map[string]bool)
-	for _, h := range lab.Topology.Hops(false) {
-		if !seen[h.Place()] {
-			seen[h.Place()] = true
+	for _, h := range t.Hops(false) {
+		if !slices.Contains(words, h.Place()) {
 			words = append(words, h.Place())
+		}
+	}
+	return words
+}
+
+// completeTrace completes a lab's name and an expression.
+func completeTrace(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	labs, directive := completeLabs(c, nil, word)
+	switch {
+	case len(args) == 0:
+		return append(labs, exprWords(word, topologyOf(""), true)...), directive
+	case len(args) == 1 && slices.Contains(labs, args[0]):
+		return exprWords(word, topologyOf(args[0]), true), directive
+	}
+	return nil, directive
+}
+
+// topologyOf returns that of a lab that is up; without a name, of the only one. It
+// is empty if there is none.
+func topologyOf(labName string) *topology.Topology {
+	lab, err := openLab(labName)
+	if err != nil {
+		return &topology.Topology{}
+	}
+	return lab.Topology
+}
+
+// exprWords completes the last word of an expression about packets in t: with a
+// name behind node and hop, with nothing where a value is to be. Our own words are
+// for those who see whole paths.
+func exprWords(expr string, t *topology.Topology, own bool) []string {
+	cut := strings.LastIndexAny(expr, " (!") + 1
+	done, word := expr[:cut], expr[cut:]
+	before := ""
+	if all := strings.Fields(done); len(all) > 0 {
+		before = all[len(all)-1]
+	}
+	var words []string
+	add := func(w, help string) {
+		if strings.HasPrefix(w, word) {
+			words = append(words, done+w+help)
+		}
+	}
+	switch before {
+	case "node":
+		for _, n := range nodeNames(t) {
+			add(n, "")
+		}
+	case "hop":
+		for _, p := range placesOf(t) {
+			add(p, "")
+		}
+	case "host", "net", "port", "portrange", "proto", "greater", "less", "len", "latency":
+	default:
+		for _, w := range filter.Words() {
+			// The many names of flags and messages only if one was begun.
+			if (own || !w.Own) && (word != "" || w.Form != "") {
+				add(w.Text, "\t"+w.Help)
+			}
 		}
 	}
 	return words

@@ -101,7 +101,7 @@ func (f *follower) take(batch []collector.Run, until uint64) error {
 		if way == byAddresses {
 			batch = alike(batch)
 		}
-		joiner.AddRuns(batch, until)
+		joiner.Add(batch, until)
 	}
 	if len(batch) > 0 && f.stall > 0 {
 		<-time.After(f.stall)

@@ -39,7 +39,7 @@ input, output and signals are its own.`,
 				return err
 			}
 			if lab.Topology.Node(node) == nil {
-				return usagef("lab %q has no node %q (it has %s)", lab.Name, node, strings.Join(nodeNames(lab), ", "))
+				return usagef("lab %q has no node %q (it has %s)", lab.Name, node, strings.Join(nodeNames(lab.Topology), ", "))
 			}
 			path, err := exec.LookPath(argv[0])
 			if err != nil {

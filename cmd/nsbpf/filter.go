@@ -43,12 +43,14 @@ everything else passes, also what cannot be read.`,
 			}
 			return nil
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			switch len(args) {
 			case 0:
 				return hopWords(), cobra.ShellCompDirectiveNoFileComp
 			case 1:
 				return []string{"drop"}, cobra.ShellCompDirectiveNoFileComp
+			case 2:
+				return exprWords(word, topologyOf(lab), false), cobra.ShellCompDirectiveNoFileComp
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
@@ -69,9 +71,7 @@ everything else passes, also what cannot be read.`,
 
 func addLabFlag(c *cobra.Command, lab *string) {
 	c.Flags().StringVar(lab, "lab", "", "of the `LAB`; may be left out while one is up")
-	if err := c.RegisterFlagCompletionFunc("lab", completeLab); err != nil {
-		panic(err) // the flag does not exist: a mistake in this package
-	}
+	completeFlag(c, "lab", completeLab)
 }
 
 func addFilter(labName, place, expr, hook string) (loader.Filter, error) {

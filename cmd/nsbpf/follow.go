@@ -47,7 +47,7 @@ func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, 
 	warnTaken(e, tr.Taken)
 	cost := watchCost(ctx, tr)
 	take := func(batch []collector.Run, until uint64) error {
-		joiner.AddRuns(batch, until)
+		joiner.Add(batch, until)
 		return p.flush()
 	}
 	err = ring.Read(ctx, take)

@@ -76,7 +76,10 @@ func (p *pathPrinter) end(tr *loader.Trace, totals trace.Totals, cost collector.
 	if err != nil {
 		return err
 	}
-	c := report.Closing{Lab: p.lab, Totals: totals, Ledgers: ledgers, Sample: uint32(p.run.sample), Cost: cost}
+	c := report.Closing{Lab: p.lab, Totals: totals, Ledgers: ledgers, Cost: cost}
+	if p.run.rate == 0 { // what a rate lets pass is no sample, from which all could be told
+		c.Sample = uint32(p.run.sample)
+	}
 	if p.run.want != nil {
 		c.Shown = &p.printed
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,11 +11,17 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-// TestReadmeBlocks runs the console blocks of the README in their order, and
-// compares what they print. See [sameOutput].
+// TestReadmeBlocks runs the console blocks of the README and of docs/trace.md in
+// their order, and compares what they print. See [sameOutput].
 func TestReadmeBlocks(t *testing.T) {
 	testenv.Root(t)
-	text, err := os.ReadFile("../../README.md")
+	for _, file := range []string{"README.md", "docs/trace.md"} {
+		t.Run(filepath.Base(file), func(t *testing.T) { runBlocks(t, file) })
+	}
+}
+
+func runBlocks(t *testing.T, file string) {
+	text, err := os.ReadFile(filepath.Join("../..", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +37,7 @@ func TestReadmeBlocks(t *testing.T) {
 		}
 		got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
 		if !sameOutput(c.output, got) {
-			t.Errorf("$ %s\nprints\n%s\nREADME.md has\n%s", c.line, out, strings.Join(c.output, "\n"))
+			t.Errorf("$ %s\nprints\n%s\n%s has\n%s", c.line, out, file, strings.Join(c.output, "\n"))
 		}
 	}
 }
@@ -62,7 +69,7 @@ func consoleCommands(markdown string) (all []consoleCommand) {
 
 // number is one that is another each time: it stands alone, and is no part of
 // an address or a name. Durations have a unit behind them.
-var number = regexp.MustCompile(`(^|[\s+=])[0-9]+(\.[0-9]+)?((/[0-9.]+)+|$|[\s,%:])`)
+var number = regexp.MustCompile(`(^|[\s+=(])[0-9]+(\.[0-9]+)?((/[0-9.]+)+|$|[\s,%:])`)
 
 // sameOutput reports whether got is what is wanted, where a line … stands for any
 // lines, … within a line for anything, and any number and any column's width for
@@ -94,7 +101,7 @@ func shape(line string) string {
 	for i, w := range words {
 		words[i] = number.ReplaceAllString(w, "${1}N")
 	}
-	return strings.NewReplacer("N ms", "N TIME", "N µs", "N TIME").Replace(strings.Join(words, " "))
+	return strings.NewReplacer("N ms", "N TIME", "N µs", "N TIME", "N ns", "N TIME").Replace(strings.Join(words, " "))
 }
 
 func TestSameOutput(t *testing.T) {
@@ -115,6 +122,8 @@ func TestSameOutput(t *testing.T) {
 		{"up in 12.5 ms:", "up in 7 ms:", true},
 		{"  a out   +10.2 µs", "  a out  +998 µs", true},
 		{"in 172.16.16.10 b", "in 172.16.16.20 b", false},
+		{"p50 935 ns", "p50 1.04 µs", true},
+		{"about 336 paths (253 to 445)", "about 8 paths (1 to 40)", true},
 		{"id 7 seq 1  98 B", "id 30044 seq 1  98 B", true},
 		{"left:left-veth  tcx  7", "left:left-veth  xdp  7", false},
 		{"", "", true},

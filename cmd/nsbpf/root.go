@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nsbpf/nsbpf/topology"
 	"github.com/nsbpf/nsbpf/trace/filter"
@@ -28,9 +30,7 @@ packet went, how long each hop took and where it was last seen.`,
 	root.Version, _ = buildVersion()
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w (see `%s --help`)", err, c.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newUpCmd(e),
 		newDownCmd(e),
@@ -47,6 +47,24 @@ packet went, how long each hop took and where it was last seen.`,
 	root.CompletionOptions.HiddenDefaultCmd = false
 	usageArgs(root)
 	return root
+}
+
+// flagError says what a flag wants.
+func flagError(c *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return usagef("%w (see `%s --help`)", err, c.CommandPath())
+	}
+	flag := bad.GetFlag()
+	switch kind := flag.Value.Type(); {
+	case errors.Is(err, strconv.ErrRange):
+		return usagef("--%s %s is too large", flag.Name, bad.GetValue())
+	case kind == "duration":
+		return usagef("--%s %q is no duration (want for example 10s or 500ms)", flag.Name, bad.GetValue())
+	case kind == "int" || strings.HasPrefix(kind, "uint"):
+		return usagef("--%s %q is no number that it takes (want a whole one, not below 0)", flag.Name, bad.GetValue())
+	}
+	return usagef("--%s: %w", flag.Name, bad.Unwrap())
 }
 
 // usageArgs makes errors about arguments errors of the command line.

@@ -143,16 +143,22 @@ func newTraceCmd(e *env) *cobra.Command {
 		Short: "Print each packet's path through a running lab",
 		Long: `Print each packet's path: its hops in order, the time each edge took, the
 addresses where they changed, and whether it was delivered or where it was last
-seen. EXPR is a subset of the language of tcpdump; see docs/trace.md.
+seen. Ctrl-C ends the trace. The last line accounts for every packet that was
+seen; an event that was lost is counted there. What the trace cost is said at the
+end.
 
-Ctrl-C ends the trace. The last line accounts for every packet that was seen; an
-event that was lost is counted there. What the trace cost is said at the end.`,
+EXPR chooses packets. It is a subset of the language of tcpdump, and has words of
+its own about the whole path of a packet:
+
+` + ownWords() + `
+docs/trace.md describes all of them.`,
 		Example: `  nsbpf trace
   nsbpf trace nat 'icmp and host 8.8.8.8' -c 4
   nsbpf trace 'tcp port 443' --for 10s --json
+  nsbpf trace 'tcp and node right and (dropped or latency > 1ms)'
   nsbpf trace --sample 1/64 --summary --for 10s`,
 		Args:              cobra.MaximumNArgs(2),
-		ValidArgsFunction: completeLab,
+		ValidArgsFunction: completeTrace,
 		RunE: func(c *cobra.Command, args []string) error {
 			name, expr, err := labAndExpr(args)
 			if err != nil {
@@ -190,6 +196,17 @@ event that was lost is counted there. What the trace cost is said at the end.`,
 	completeWords(c, "sample", "1/8", "1/64", "1/1024")
 	completeWords(c, "hook", "tcx", "clsact")
 	return c
+}
+
+// ownWords lists the words that ask something of a packet's whole path.
+func ownWords() string {
+	var b strings.Builder
+	for _, w := range filter.Words() {
+		if w.Own {
+			fmt.Fprintf(&b, "  %-26s %s\n", w.Form, w.Help)
+		}
+	}
+	return b.String()
 }
 
 // labAndExpr tells a lab's name from an expression.

@@ -68,18 +68,27 @@ path until Ctrl-C.`,
 			return topology.Presets(), cobra.ShellCompDirectiveDefault
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			arg := "pair"
-			if len(args) == 1 {
-				arg = args[0]
-			}
-			for _, flag := range []string{"rm", "count", "for", "identity", "strict", "quiet", "ring"} {
+			for _, flag := range []string{"rm", "count", "for", "identity", "sample", "rate", "strict", "quiet", "summary", "ring"} {
 				if c.Flags().Changed(flag) && !f.trace.set {
 					return usagef("--%s needs --trace", flag)
 				}
 			}
-			return runUp(c.Context(), e, arg, &f)
+			return runUp(c.Context(), e, networkOf(args), &f)
 		},
 	}
+	f.add(c)
+	return c
+}
+
+// networkOf returns the preset or file that is built.
+func networkOf(args []string) string {
+	if len(args) == 0 {
+		return "pair"
+	}
+	return args[0]
+}
+
+func (f *upFlags) add(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVar(&f.name, "name", "", "call the lab `NAME`, and its namespaces NAME-node")
 	fl.BoolVar(&f.wan, "wan", false, "add a simulated outside that answers at 8.8.8.8; implies --isolated")
@@ -93,7 +102,13 @@ path until Ctrl-C.`,
 	fl.Lookup("trace").NoOptDefVal = everyPacket
 	f.watch.add(fl)
 	completeWords(c, "hook", "tcx", "clsact", "xdp", "xdpgeneric")
-	return c
+	completeFlag(c, "trace", func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		t, err := f.topology(networkOf(args))
+		if err != nil {
+			t = &topology.Topology{}
+		}
+		return exprWords(word, t, true), cobra.ShellCompDirectiveNoFileComp
+	})
 }
 
 func runUp(ctx context.Context, e *env, arg string, f *upFlags) error {
