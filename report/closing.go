@@ -49,7 +49,8 @@ func closingLine(c Closing, style Style) string {
 	// The verdicts add up to the paths.
 	parts := []string{amounts(
 		quantity(t.Paths, "path"), fmt.Sprintf("%d delivered", t.Delivered), unlessZero(t.LeftLab, "left the lab"),
-		unlessZero(t.Merged, "merged"), unlessZero(t.PartlyDelivered, "partly delivered"), unlessZero(t.LastSeen, "not delivered"), unlessZero(t.Unfinished, "unfinished"))}
+		unlessZero(t.Merged, "merged"), unlessZero(t.PartlyDelivered, "partly delivered"),
+		unlessZero(t.LastSeen, "not delivered"), unlessZero(t.Unfinished, "unfinished"))}
 	shown := ""
 	if c.Shown != nil {
 		shown = fmt.Sprintf("%d as asked for", *c.Shown)

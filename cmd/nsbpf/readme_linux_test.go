@@ -69,7 +69,10 @@ func consoleCommands(markdown string) (all []consoleCommand) {
 
 // number is one that is another each time: it stands alone, and is no part of
 // an address or a name. Durations have a unit behind them.
-var number = regexp.MustCompile(`(^|[\s+=(])[0-9]+(\.[0-9]+)?((/[0-9.]+)+|$|[\s,%:])`)
+var number = regexp.MustCompile(`(^|[\s+=(])[0-9]+(\.[0-9]+)?((/[0-9.]+)+|$|[\s,%:)])`)
+
+// port is one that the kernel chose for a client.
+var port = regexp.MustCompile(`:[3-6][0-9]{4}$`)
 
 // sameOutput reports whether got is what is wanted, where a line … stands for any
 // lines, … within a line for anything, and any number and any column's width for
@@ -99,7 +102,7 @@ func sameLine(want, got string) bool {
 func shape(line string) string {
 	words := strings.Fields(line)
 	for i, w := range words {
-		words[i] = number.ReplaceAllString(w, "${1}N")
+		words[i] = port.ReplaceAllString(number.ReplaceAllString(w, "${1}N"), ":PORT")
 	}
 	return strings.NewReplacer("N ms", "N TIME", "N µs", "N TIME", "N ns", "N TIME").Replace(strings.Join(words, " "))
 }
@@ -122,6 +125,8 @@ func TestSameOutput(t *testing.T) {
 		{"up in 12.5 ms:", "up in 7 ms:", true},
 		{"  a out   +10.2 µs", "  a out  +998 µs", true},
 		{"in 172.16.16.10 b", "in 172.16.16.20 b", false},
+		{"TCP 10.0.0.1:40112 > 10.0.0.2:99", "TCP 10.0.0.1:50444 > 10.0.0.2:99", true},
+		{"TCP 10.0.0.1:40112 > 10.0.0.2:99", "TCP 10.0.0.1:40112 > 10.0.0.2:98", false},
 		{"p50 935 ns", "p50 1.04 µs", true},
 		{"about 336 paths (253 to 445)", "about 8 paths (1 to 40)", true},
 		{"id 7 seq 1  98 B", "id 30044 seq 1  98 B", true},

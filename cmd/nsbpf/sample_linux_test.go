@@ -1,244 +1,39 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
-	"maps"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/ipv4"
 
-	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/internal/netns"
 	"github.com/nsbpf/nsbpf/internal/testenv"
 	"github.com/nsbpf/nsbpf/loader"
 )
 
-// load is what is sent from left to one address, and how many packets that is,
-// there and back.
-type load struct {
-	name string
-	to   netip.Addr
-	expr string // matches it and nothing else
-	send func(*testing.T, *course, netip.Addr) int
-}
-
-// loads are sent to an address of IPv4 and to one of IPv6.
-func loads(to4, to6 netip.Addr) []load {
-	return []load{
-		{"udp4", to4, "udp", sendCounters}, {"udp6", to6, "udp", sendCounters},
-		{"ping4", to4, "icmp", flood}, {"ping6", to6, "icmp6 and host " + to6.String(), flood},
-		{"tcp4", to4, "tcp", sendTCP}, {"tcp6", to6, "tcp", sendTCP},
-	}
-}
-
-const counters = 4000
-
-// sendCounters sends UDP packets that differ in a number at their beginning.
-func sendCounters(t *testing.T, c *course, to netip.Addr) int {
-	t.Helper()
-	conn, err := probeSocket(c.nodes["left"], &flow{port: 7, to: to, route: across()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	clock := time.NewTicker(time.Millisecond)
-	defer clock.Stop()
-	b := make([]byte, 64)
-	for i := range uint64(counters) {
-		if i%32 == 0 {
-			<-clock.C // so that no queue overflows
-		}
-		binary.LittleEndian.PutUint64(b, i)
-		if _, err := conn.WriteTo(b, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, probePort))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return counters
-}
-
-var transmitted = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-
-// flood pings as fast as it goes.
-func flood(t *testing.T, _ *course, to netip.Addr) int {
-	t.Helper()
-	out := testenv.Run(t, "nsbpf", "exec", "left", "--", "ping", "-nqfc2000", to.String())
-	m := transmitted.FindStringSubmatch(out)
-	if m == nil {
-		t.Fatalf("ping says %s", out)
-	}
-	sent, _ := strconv.Atoi(m[1])
-	received, _ := strconv.Atoi(m[2])
-	return sent + received
-}
-
-// sendTCP sends by a connection. How many packets that takes is not known: 0.
-func sendTCP(t *testing.T, c *course, to netip.Addr) int {
-	t.Helper()
-	node := "right"
-	if c.nodes["wan"] != nil {
-		node = "wan"
-	}
-	conn, wait, err := c.connect("left", node, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sent error
-	for range 500 { // small writes, so that packets are many
-		_, err := conn.Write(make([]byte, 20_000))
-		sent = errors.Join(sent, err)
-	}
-	if err := errors.Join(sent, conn.Close(), wait()); err != nil {
-		t.Fatal(err)
-	}
-	return 0
-}
-
-// document is what `trace --json` printed.
-type document struct {
-	paths  []pathLine
-	ledger ledgerLine
-}
-
-type pathLine struct {
-	Schema, Verdict   string
-	Partial, GivenUp_ bool
-	Packet            struct {
-		Proto int
-		ICMP  *struct{ Type, Seq int }
-	}
-	Steps []struct{ Hop string }
-}
-
-type ledgerLine struct {
-	Schema                              string
-	Paths, Delivered, Sightings, Strays uint64
-	hopLine
-	Hops   []hopLine
-	Sample *struct{ Paths, Delivered estimateLine }
-	Cost   struct {
-		Elapsed time.Duration `json:"elapsed_ns"`
-	}
-}
-
-type hopLine struct {
-	Hop                    string
-	Seen, Traced, Filtered uint64
-	SampledOut             uint64 `json:"sampled_out"`
-	Lost                   uint64
-	Balanced               bool
-}
-
-type estimateLine struct{ Value, Low, High float64 }
-
-// traced runs a trace while do sends, and reads what it printed.
-func (c *course) traced(t *testing.T, args []string, do func()) *document {
-	t.Helper()
-	b := startTrace(t, append([]string{"trace", c.name, "--json", "--strict"}, args...)...)
-	do()
-	c.settle(t)
-	out, err := b.end(os.Interrupt)
-	if err != nil {
-		t.Errorf("trace %q: %v", args, err)
-	}
-	return readDocument(t, out)
-}
-
-// readDocument reads JSON, of which the last line is the ledger, and wants that to
-// add up.
-func readDocument(t *testing.T, out []byte) *document {
-	t.Helper()
-	d := &document{}
-	dec := json.NewDecoder(bytes.NewReader(out))
-	for {
-		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
-			t.Fatalf("%v after %d paths of:\n%.500s", err, len(d.paths), out)
-		}
-		if !dec.More() {
-			if err := json.Unmarshal(raw, &d.ledger); err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
-		var p pathLine
-		if err := json.Unmarshal(raw, &p); err != nil || p.Schema != "nsbpf.path/1" {
-			t.Fatalf("%v: %s", err, raw)
-		}
-		d.paths = append(d.paths, p)
-	}
-	d.ledger.check(t)
-	return d
-}
-
-// check wants a ledger that adds up: at each hop, over all hops, and what was
-// traced with what was read.
-func (l *ledgerLine) check(t *testing.T) {
-	t.Helper()
-	var sum hopLine
-	for _, h := range append(l.Hops, l.hopLine) {
-		if h.Seen != h.Traced+h.Filtered+h.SampledOut+h.Lost || !h.Balanced {
-			t.Errorf("%q does not add up: %+v", h.Hop, h)
-		}
-	}
-	for _, h := range l.Hops {
-		sum.Seen += h.Seen
-		sum.Traced += h.Traced
-		sum.Filtered += h.Filtered
-		sum.SampledOut += h.SampledOut
-		sum.Lost += h.Lost
-	}
-	sum.Balanced = true
-	if diff := cmp.Diff(sum, l.hopLine); diff != "" || l.Schema != "nsbpf.ledger/1" {
-		t.Errorf("schema %q, the hops' sum and the total (-sum +total):\n%s", l.Schema, diff)
-	}
-	if l.Sightings != l.Traced || l.Strays > 0 {
-		t.Errorf("%d sightings, %d of them strays, of %d traced", l.Sightings, l.Strays, l.Traced)
-	}
-}
-
-// checkWhole wants all paths of unicast IP packets between left and another node to
-// have all hops of a route, and returns how many there are.
-func (d *document) checkWhole(t *testing.T, routes ...[]string) int {
-	t.Helper()
-	n := 0
-	for _, p := range d.paths {
-		var steps []string
-		for _, s := range p.Steps {
-			steps = append(steps, s.Hop)
-		}
-		echo := p.Packet.ICMP != nil && slices.Contains([]int{0, 8, 128, 129}, p.Packet.ICMP.Type)
-		if proto := p.Packet.Proto; !echo && proto != 6 && proto != 17 {
-			continue
-		}
-		n++
-		known := func(route []string) bool { return slices.Equal(route, steps) }
-		if p.Verdict != "delivered" || p.Partial || !slices.ContainsFunc(routes, known) {
-			t.Errorf("a path of protocol %d is %s, partial %t, %q", p.Packet.Proto, p.Verdict, p.Partial, steps)
-		}
-	}
-	return n
-}
-
-// contains says whether n is as the estimate has it. That holds in 95 of 100
-// cases; with bounds 5 instead of 1.96 standard deviations away, in all but one of
-// a million.
-func (e estimateLine) contains(n int) bool {
+// contains says whether between least and most are as the estimate has it. That
+// holds in 95 of 100 cases of bounds 1.96 standard deviations away; of bounds 5
+// away, as they are made here, in all but one of a million.
+func (e estimateLine) contains(least, most int) bool {
 	const wider = 5 / 1.96
 	low, high := e.Value-wider*(e.Value-e.Low), e.Value+wider*(e.High-e.Value)
-	return low <= float64(n) && float64(n) <= high
+	return low <= float64(most) && float64(least) <= high
 }
+
+// others is how many packets neighbours and bridges send of themselves meanwhile,
+// at most.
+const others = 30
 
 // eachSampled runs test in the labs nat and bridge.
 func eachSampled(t *testing.T, test func(*testing.T, *course, []load, [][]string)) {
@@ -274,14 +69,13 @@ func TestSample(t *testing.T) {
 		for _, l := range loads {
 			t.Run(l.name, func(t *testing.T) {
 				sent := 0
-				d := c.traced(t, []string{"--sample", "1/8", "--ring=65536"}, func() { sent = l.send(t, c, l.to) })
+				d := c.traced(t, []string{"--sample=1/8"}, func() { sent = l.send(t, c, l.to) })
 				whole := d.checkWhole(t, routes...)
 				if sent == 0 {
 					sent = d.began(routes)
 				}
 				got := d.ledger.Sample.Paths
-				// What neighbours say to each other is in the estimate, too.
-				if !got.contains(sent) && !got.contains(d.began(routes)) {
+				if !got.contains(sent, sent+others) {
 					t.Errorf("%d packets were sent, estimated %+v", sent, got)
 				}
 				d.checkHops(t)
@@ -315,4 +109,169 @@ func (d *document) checkHops(t *testing.T) {
 	}
 }
 
-var _ = []any{context.Background, exec.Command, maps.Keys[map[int]int], strings.Cut, collector.Now, loader.Open}
+// The choice is by what is in a packet: the same packets are of the sample every
+// time and in every lab, translated or not.
+func TestSampleIsByContent(t *testing.T) {
+	var first [2][]uint64 // by family
+	eachSampled(t, func(t *testing.T, c *course, _ []load, routes [][]string) {
+		to := [2]netip.Addr{right4, right6}
+		if c.name == "nat" {
+			to = [2]netip.Addr{outside, outside6}
+		}
+		for family, send := range []func(*testing.T, *course, netip.Addr){sendNumbered4, func(t *testing.T, c *course, to netip.Addr) {
+			sendCounters(0)(t, c, to)
+		}} {
+			for range 2 {
+				got := c.sampled(t, routes[0], func() { send(t, c, to[family]) })
+				if first[family] == nil {
+					first[family] = got
+				}
+				if diff := cmp.Diff(first[family], got); diff != "" || len(got) < counters/16 {
+					t.Errorf("to %s, %d packets of the sample (-first +now):\n%s", to[family], len(got), diff)
+				}
+			}
+		}
+	})
+}
+
+// sendNumbered4 sends the same packets every time: also their ids are the counters.
+func sendNumbered4(t *testing.T, c *course, to netip.Addr) {
+	t.Helper()
+	var raw *ipv4.RawConn
+	err := netns.Do(c.nodes["left"], func() error {
+		conn, err := net.ListenPacket("ip4:udp", "")
+		if err != nil {
+			return err
+		}
+		raw, err = ipv4.NewRawConn(conn)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	eachCounter(t, func(i uint64) error {
+		b := make([]byte, 8+64)
+		binary.BigEndian.PutUint16(b, 7)
+		binary.BigEndian.PutUint16(b[2:], probePort)
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
+		binary.LittleEndian.PutUint64(b[8:], i)
+		h := &ipv4.Header{
+			Version: 4, Len: 20, TotalLen: 20 + len(b), ID: int(i) + 1, TTL: 64, Protocol: 17,
+			Src: left4.AsSlice(), Dst: to.AsSlice(),
+		}
+		return raw.WriteTo(h, b, nil)
+	})
+}
+
+// sampled returns the counters of what is seen of do's packets in a sample, which
+// has to be the same at each hop of the route.
+func (c *course) sampled(t *testing.T, route []string, do func()) []uint64 {
+	t.Helper()
+	traced, err := loader.Open(c.lab).Trace(t.Context(), loader.TraceOptions{Sample: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer traced.Close()
+	r := &recording{}
+	stop := r.read(t, traced)
+	do()
+	c.settle(t)
+	stop()
+	numbers := map[uint32]uint64{} // by the payload's hash
+	for i := range uint64(counters) {
+		numbers[counterHash(i)] = i
+	}
+	at := map[string][]uint64{}
+	for _, run := range r.runs() {
+		i, ok := numbers[run.PayloadHash]
+		for k := 0; ok && k < run.Len(); k++ {
+			id, _ := run.At(k)
+			name := traced.Hops[slices.IndexFunc(traced.Hops, func(h hop.Hop) bool { return uint16(h.ID) == id })].String()
+			at[name] = append(at[name], i)
+		}
+	}
+	for _, h := range route {
+		slices.Sort(at[h])
+		if diff := cmp.Diff(at[route[0]], at[h]); diff != "" {
+			t.Errorf("other packets at %s:\n%s", h, diff)
+		}
+	}
+	return at[route[0]]
+}
+
+// A rate is kept, and what it lets pass is followed all the way.
+func TestRate(t *testing.T) {
+	eachSampled(t, func(t *testing.T, c *course, loads []load, routes [][]string) {
+		for _, l := range loads {
+			t.Run(l.name, func(t *testing.T) {
+				d := c.traced(t, []string{"--rate=100"}, func() { l.send(t, c, l.to) })
+				d.checkWhole(t, routes...)
+				d.checkRate(t, 100)
+				if d.ledger.Filtered != 0 || d.ledger.SampledOut == 0 || d.ledger.Sample != nil {
+					t.Errorf("the ledger is %+v", d.ledger)
+				}
+			})
+		}
+	})
+}
+
+// checkRate wants as many paths as a rate lets pass, in a burst first.
+func (d *document) checkRate(t *testing.T, rate int) {
+	t.Helper()
+	const burst = 100 * time.Millisecond
+	most := float64(rate)*(d.ledger.Cost.Elapsed+burst).Seconds() + 1
+	n := len(d.paths)
+	if float64(n) > most || n < rate/20 {
+		t.Errorf("%d paths in %s; %.1f are allowed", n, d.ledger.Cost.Elapsed, most)
+	}
+	t.Logf("%d paths in %s, %.1f are allowed; %+v", n, d.ledger.Cost.Elapsed, most, d.ledger.hopLine)
+}
+
+// An expression, a sample and a rate at once: each has its place in the ledger.
+func TestSampleRateAndExpression(t *testing.T) {
+	eachSampled(t, func(t *testing.T, c *course, loads []load, routes [][]string) {
+		for _, expr := range []string{"udp", "udp and net 172.16.0.0/12", "icmp6 or tcp", "src host 172.16.16.10"} {
+			t.Run(expr, func(t *testing.T) {
+				d := c.traced(t, []string{expr, "--sample=1/2", "--rate=200"}, func() {
+					for _, l := range loads {
+						if !strings.HasPrefix(l.name, "tcp") {
+							l.send(t, c, l.to)
+						}
+					}
+				})
+				d.checkWhole(t, routes...)
+				d.checkRate(t, 200)
+				if l := d.ledger; l.Filtered == 0 || l.SampledOut < l.Seen/3 || l.Paths != uint64(len(d.paths)) {
+					t.Errorf("%d paths printed, the ledger is %+v", len(d.paths), l)
+				}
+			})
+		}
+	})
+}
+
+// A ring that is too small loses events, and --strict fails for that. Of what is
+// chosen first, less is lost.
+func TestTinyRingIsStrict(t *testing.T) {
+	eachSampled(t, func(t *testing.T, c *course, loads []load, _ [][]string) {
+		b := startTrace(t, "trace", c.name, "--json", "--strict", "--ring=4")
+		for _, l := range loads {
+			l.send(t, c, l.to)
+		}
+		c.settle(t)
+		if err := b.cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		talk, _ := io.ReadAll(b.stderr)
+		err := b.cmd.Wait()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(talk), " events were lost (") {
+			t.Errorf("trace --strict: %v, %s", err, talk)
+		}
+		d := readDocument(t, b.stdout.Bytes())
+		if d.ledger.Lost == 0 {
+			t.Errorf("nothing was lost: %+v", d.ledger)
+		}
+		t.Logf("%+v", d.ledger.hopLine)
+	})
+}
