@@ -302,6 +302,10 @@ func (t *PathText) lastSeen(what string) {
 	p := t.path
 	st := &p.Steps[p.End]
 	h := t.hops[st.HopID()]
+	if p.DroppedBy != 0 {
+		t.say("  " + t.style.Bad + "✗ dropped by filter " + strconv.Itoa(p.DroppedBy) + " at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
+		return
+	}
 	t.say("  " + t.style.Bad + "✗ " + what + "last seen at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
 	switch {
 	case p.GivenUp:

@@ -48,6 +48,7 @@ type pathDoc struct {
 	DurationNS int64     `json:"duration_ns"`
 	Partial    bool      `json:"partial,omitempty"`
 	GivenUp    bool      `json:"given_up,omitempty"`
+	DroppedBy  int       `json:"dropped_by,omitempty"`
 	Attempt    int       `json:"attempt,omitempty"` // if it is not 1
 	Again      uint64    `json:"again,omitempty"`
 	Packet     packetDoc `json:"packet"`
@@ -124,7 +125,7 @@ func (j *PathJSON) Path(p *trace.Path) error {
 	j.doc = pathDoc{
 		Schema: "nsbpf.path/1", Lab: j.lab, Path: p.Number, TimeNS: j.time(first),
 		Verdict: p.Verdict.String(), End: j.hops[p.Steps[p.End].HopID()].String(), DurationNS: int64(p.Duration()),
-		Partial: p.Partial, GivenUp: p.GivenUp, Packet: newPacketDoc(first),
+		Partial: p.Partial, GivenUp: p.GivenUp, DroppedBy: p.DroppedBy, Packet: newPacketDoc(first),
 		Again: p.Again, Missing: p.Missing,
 		Steps: j.doc.Steps[:0], Merges: j.doc.Merges[:0], Next: j.doc.Next[:0],
 	}

@@ -23,6 +23,8 @@ type place struct {
 	wires  []bool   // by next: nothing is translated on the way
 	onward []hop.ID // next, without the way back if there is another
 	owned  map[[16]byte]struct{}
+
+	filters []Filter
 }
 
 func newGraph(hops []hop.Hop, edges []hop.Edge, owners map[string][]netip.Addr) (*graph, error) {
@@ -122,6 +124,8 @@ func (g *graph) edge(from, to uint16) (wire, ok bool) {
 // addresses tell.
 func (p *place) verdict(s *collector.Sighting) Verdict {
 	switch {
+	case p.droppedBy(s) != 0:
+		return LastSeen
 	case p.Direction == hop.Egress:
 		if p.Kind == hop.Uplink {
 			return LeftLab

@@ -281,7 +281,10 @@ func (j *Joiner) complete(o *open) {
 	j.opened--
 
 	o.conclude()
-	if o.Verdict == LastSeen || o.Verdict == PartlyDelivered {
+	if o.Verdict == LastSeen {
+		o.DroppedBy = j.graph.at(o.Steps[o.End].HopID()).droppedBy(&o.Steps[o.End].Sighting)
+	}
+	if (o.Verdict == LastSeen || o.Verdict == PartlyDelivered) && o.DroppedBy == 0 {
 		if j.ended && j.now-o.last < uint64(j.config.Linger) {
 			o.Verdict = Unfinished
 		}

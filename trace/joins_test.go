@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/internal/hop"
 )
 
 // joining is sightings of a lab and the Paths that they are to make.
@@ -291,5 +293,35 @@ last_seen at left:left-veth out, 0 next host:left-br0-veth in
 `},
 	} {
 		t.Run(name, tt.run)
+	}
+}
+
+// A packet that a filter drops at its last hop is not delivered, and says so.
+func TestJoinFiltered(t *testing.T) {
+	l := natLab()
+	udp := as(packets.udp("fd16::10", "fd16::20"), 1, 1)
+	for name, in := range map[string][]collector.Run{
+		"one run": {{Sighting: with(udp, func(s *collector.Sighting) {
+			s.Hop, s.TimeNS, s.Steps = l.id(across[0].name), 0, 3
+		}), Rest: [bpf.MaxSteps]bpf.Step{
+			{Hop: l.id(across[1].name), DeltaNS: 1000}, {Hop: l.id(across[2].name), DeltaNS: 2000}, {Hop: l.id(across[3].name), DeltaNS: 3000},
+		}}},
+		"apart": runsOf(trip(l, udp, 0, across)),
+	} {
+		for _, id := range []int{0, 7} {
+			var got []string
+			j := mustJoiner(t, l.Config, func(p *Path) { got = append(got, fmt.Sprintf("%v %d", p.Verdict, p.DroppedBy)) })
+			j.SetFilters([]Filter{
+				{ID: 5, Hop: 999, Drops: func(*bpf.Packet) bool { return true }},
+				{ID: 6, Hop: 1, Drops: func(*bpf.Packet) bool { return false }},
+				{ID: 7, Hop: hop.ID(l.id(across[3].name)), Drops: func(p *bpf.Packet) bool { return id != 0 && p.Dport == 7 }},
+			})
+			j.Add(in, 0)
+			j.Flush()
+			want := map[int]string{0: "delivered 0", 7: "last_seen 7"}[id]
+			if d := cmp.Diff([]string{want}, got); d != "" {
+				t.Errorf("%s: %s", name, d)
+			}
+		}
 	}
 }

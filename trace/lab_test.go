@@ -119,13 +119,19 @@ func mustJoiner(t testing.TB, c Config, emit func(*Path)) *Joiner {
 // give gives j sightings, as runs of one hop, that may be out of order by less
 // than a millisecond.
 func give(j *Joiner, in []collector.Sighting) {
-	runs := make([]collector.Run, len(in))
 	var newest uint64
 	for i := range in {
-		runs[i].Sighting = in[i]
 		newest = max(newest, in[i].TimeNS)
 	}
-	j.Add(runs, newest)
+	j.Add(runsOf(in), newest)
+}
+
+func runsOf(in []collector.Sighting) []collector.Run {
+	runs := make([]collector.Run, len(in))
+	for i := range in {
+		runs[i].Sighting = in[i]
+	}
+	return runs
 }
 
 // advance says that all sightings up to now were given.

@@ -38,6 +38,9 @@ type Path struct {
 	Again uint64
 	// GivenUp says that the Path was ended early because too much was open.
 	GivenUp bool
+	// DroppedBy is the ID of the [Filter] that dropped a LastSeen packet where it
+	// was seen last; 0 if it was none that is known.
+	DroppedBy int
 	// Next are the hops that were to be expected after a step that was LastSeen.
 	// They are the lab's and not to be changed.
 	Next []hop.ID

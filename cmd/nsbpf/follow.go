@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/topology"
 	"github.com/nsbpf/nsbpf/trace"
+	"github.com/nsbpf/nsbpf/trace/filter"
 )
 
 // runTrace prints the paths that tr sees until the context ends, the time is over
@@ -43,10 +45,19 @@ func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, 
 	if err != nil {
 		return err
 	}
+	drops := dropWatch{loader: loader.Open(lab), joiner: joiner}
+	if err := drops.look(); err != nil {
+		return err
+	}
 	e.say("tracing %s at %s, Ctrl-C ends it", lab.Name, plural(len(tr.Hops), "hop"))
 	warnTaken(e, tr.Taken)
 	cost := watchCost(ctx, tr)
 	take := func(batch []collector.Run, until uint64) error {
+		if until != 0 {
+			if err := drops.look(); err != nil {
+				return err
+			}
+		}
 		joiner.Add(batch, until)
 		return p.flush()
 	}
@@ -74,6 +85,37 @@ func warnTaken(e *env, hops []hop.Hop) {
 		names[i] = h.String()
 	}
 	e.warn("not traced: %s (another trace has the XDP hops of the lab; end that first)", strings.Join(names, ", "))
+}
+
+// dropWatch tells a joiner of the lab's filters.
+type dropWatch struct {
+	loader *loader.Loader
+	joiner *trace.Joiner
+	known  []loader.Filter
+	looked time.Time
+}
+
+// look looks for filters that came or went, four times a second at most.
+func (w *dropWatch) look() error {
+	if time.Since(w.looked) < 250*time.Millisecond {
+		return nil
+	}
+	w.looked = time.Now()
+	now, err := w.loader.Filters()
+	if err != nil || slices.Equal(now, w.known) {
+		return err
+	}
+	w.known = now
+	var filters []trace.Filter
+	for _, f := range now {
+		x, err := filter.Parse(f.Expr)
+		if err != nil {
+			return err
+		}
+		filters = append(filters, trace.Filter{ID: f.ID, Hop: f.Hop.ID, Drops: x.Match})
+	}
+	w.joiner.SetFilters(filters)
+	return nil
 }
 
 // watchCost measures what a trace takes until ctx is done; then the returned

@@ -78,8 +78,8 @@ func sendBesideTCP(t *testing.T, c *course, o *oracle, _ *recording) {
 	}
 }
 
-// floods are what the nodes of a switch send to all others, and to one that
-// nobody knows.
+// floods are what the nodes of a switch send to all others, to one that nobody
+// knows, and to one that the switch does not know.
 func floods() []flow {
 	route := []string{"one:eth0 out", "switch:one-sw-veth in"}
 	back := []string{"two:eth0 out", "switch:two-sw-veth in"}
@@ -94,7 +94,10 @@ func floods() []flow {
 		flow{echo: true, port: 7, to: netip.MustParseAddr("fd10::3"), route: route})
 }
 
+// sendFloods has the bridge forget at once where anybody is, so that it floods what
+// is for one node, too.
 func sendFloods(t *testing.T, c *course, o *oracle, _ *recording) {
+	testenv.Run(t, "nsbpf", "exec", "switch/switch", "--", "ip", "link", "set", "sw", "type", "bridge", "ageing_time", "0")
 	for _, node := range []string{"one", "two"} {
 		for _, nobody := range []string{"10.1.0.99", "fd10::99"} {
 			testenv.Run(t, "nsbpf", "exec", "switch/"+node, "--",
