@@ -36,13 +36,18 @@ static __always_inline bool stamp_transport(struct stamp *s, void *pos, void *en
 		return false;
 	switch (proto) {
 	case IPPROTO_TCP:
-		word = w[1];
+		/* Both numbers: of those that only acknowledge the first is the same. */
+		if ((void *)(w + 3) > end)
+			return false;
+		word = (__u64)w[1] << 32 | w[2];
 		s->ends = mix(s->ends, w[0]);
 		break;
 	case IPPROTO_UDP:
 		s->ends = mix(s->ends, w[0]);
-		/* The first bytes of the payload; of an empty datagram the length alone. */
+		/* The first bytes of the payload, behind what many protocols begin with. */
 		word = (void *)(w + 4) > end ? 0 : (__u64)w[2] << 32 | w[3];
+		if ((void *)(w + 6) <= end)
+			word ^= ((__u64)w[4] << 32 | w[5]) * GOLDEN; /* nothing, where it was not read */
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -106,7 +111,7 @@ __attribute__((noinline)) int stamp_plain_xdp(struct xdp_md *ctx, struct stamp *
 
 /* What begins a transport header, with zeros where it was not read. */
 struct beginning {
-	__u32 words[4];
+	__u32 words[6];
 };
 
 /* Whether a transport header was parsed, of a packet that is not cut into fragments. */
@@ -133,8 +138,10 @@ static __always_inline void stamp_headers(const struct packet *p, struct beginni
 	}
 	id = p->frag_id ? p->frag_id : bpf_htons(p->ip_id);
 	if (has_transport(p)) {
-		if (p->proto == IPPROTO_TCP)
+		if (p->proto == IPPROTO_TCP) {
 			b->words[1] = bpf_htonl(p->seq);
+			b->words[2] = bpf_htonl(p->ack);
+		}
 		if (stamp_transport(s, b->words, b + 1, p->proto, id))
 			return;
 	}
@@ -147,7 +154,8 @@ __attribute__((noinline)) int stamp_parsed(struct __sk_buff *ctx, const struct p
 
 	if (!p || !s)
 		return 0;
-	if (has_transport(p) && p->proto != IPPROTO_TCP && bpf_skb_load_bytes(ctx, p->payload_off - 8, &b, 16))
+	if (has_transport(p) && p->proto != IPPROTO_TCP && bpf_skb_load_bytes(ctx, p->payload_off - 8, &b, 24) &&
+	    bpf_skb_load_bytes(ctx, p->payload_off - 8, &b, 16))
 		bpf_skb_load_bytes(ctx, p->payload_off - 8, &b, 8);
 	stamp_headers(p, &b, s);
 	return 0;
@@ -160,7 +168,8 @@ __attribute__((noinline)) int stamp_parsed_xdp(struct xdp_md *ctx, const struct 
 
 	if (!p || !s)
 		return 0;
-	if (has_transport(p) && p->proto != IPPROTO_TCP && bpf_xdp_load_bytes(ctx, p->payload_off - 8, &b, 16))
+	if (has_transport(p) && p->proto != IPPROTO_TCP && bpf_xdp_load_bytes(ctx, p->payload_off - 8, &b, 24) &&
+	    bpf_xdp_load_bytes(ctx, p->payload_off - 8, &b, 16))
 		bpf_xdp_load_bytes(ctx, p->payload_off - 8, &b, 8);
 	stamp_headers(p, &b, s);
 	return 0;

@@ -49,12 +49,12 @@ static __always_inline bool comes_from(__u16 hop)
 
 /*
  * Whether the packet begins its way here: always at an origin, and at a node's
- * other ways out if a socket of the node sends it. An answer may look like the
- * packet that it answers and be in the same skb.
+ * other ways out if it came by no device. An answer may look like the packet that
+ * it answers and be in the same skb.
  */
 static __always_inline bool begins(struct __sk_buff *ctx)
 {
-	return origin || (starts && ctx->sk);
+	return origin || (starts && !ctx->ingress_ifindex);
 }
 
 /* Whether the stamped packet is the one that was last seen in the slot. */
@@ -180,7 +180,7 @@ static __always_inline void sight(struct slot *s, struct __sk_buff *ctx, struct 
  */
 static __always_inline bool admit(struct slot *s, struct __sk_buff *ctx, struct passing *p)
 {
-	bool yes = starts && within_rate(time_of(p));
+	bool yes = begins(ctx) && within_rate(time_of(p));
 
 	if (!claim(s))
 		return false;

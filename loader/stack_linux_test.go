@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -20,10 +21,10 @@ import (
 // programName finds what `tc filter show` calls a program.
 var programName = regexp.MustCompile(` name (\S+) tag `)
 
-// hasTCX reports whether the kernel has tcx.
-func hasTCX() bool {
+// hasTCX reports whether the kernel has tcx. To ask the kernel takes long.
+var hasTCX = sync.OnceValue(func() bool {
 	return slices.ContainsFunc(Probe(), func(f Feature) bool { return f.Name == "tcx" && f.OK })
-}
+})
 
 // needs skips a test of a hook that the kernel is too old for.
 func needs(tb testing.TB, hook Hook) {

@@ -54,6 +54,10 @@ func exactly(t *testing.T, lab *topology.Lab, fn func()) {
 	wasCounted, wasStats := measure(t, lab)
 	stop, done := make(chan struct{}), make(chan int, 1)
 	go func() { done <- flow(t, lab, stop) }()
+	wait(t, "datagrams flow", func() bool {
+		_, now := measure(t, lab)
+		return since(now, wasStats)["left:left-veth out"] >= 3
+	})
 	fn()
 	close(stop)
 	<-done

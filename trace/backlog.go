@@ -36,9 +36,6 @@ func (b *backlog) push(s *collector.Sighting) {
 	}
 }
 
-// first returns the earliest sighting, which stays valid until the next push.
-func (b *backlog) first() *collector.Sighting { return &b.held[b.head] }
-
 func (b *backlog) drop() {
 	b.head++
 	const few = 1024

@@ -52,6 +52,9 @@ func ported(s *collector.Sighting) bool { return s.HasPorts() || s.IsEcho() }
 // is about, and with other addresses than that.
 func isError(s *collector.Sighting) bool {
 	p := &s.Packet
+	if s.IsFragment() {
+		return false // its type is not known
+	}
 	return p.Proto == collector.ProtoICMP && !s.IsEcho() || p.Proto == collector.ProtoICMPv6 && p.ICMPType < 128
 }
 

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
@@ -123,7 +122,7 @@ func (j *Joiner) End() {
 
 // Flush completes all Paths: nothing more will come.
 func (j *Joiner) Flush() {
-	j.pending.release(math.MaxUint64, j.run)
+	j.pending.release(everything, j.run)
 	for !j.early.empty() {
 		j.giveLastChance(true)
 	}

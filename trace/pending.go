@@ -2,6 +2,7 @@ package trace
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/nsbpf/nsbpf/collector"
@@ -35,12 +36,18 @@ func (p *pending) len() int { return len(p.queue) - p.head + len(p.late) }
 // newest returns the latest time; there is a run in order.
 func (p *pending) newest() uint64 { return p.queue[len(p.queue)-1].TimeNS }
 
-// release calls see for all runs before the time limit, in their order. They are
-// the pending's again when see returns.
+// isDue says whether what is of time t is released by limit: what is before it,
+// and by everything all.
+func isDue(t, limit uint64) bool { return t < limit || limit == everything }
+
+const everything = math.MaxUint64
+
+// release calls see for all runs that are due, in their order. They are the
+// pending's again when see returns.
 func (p *pending) release(limit uint64, see func(*collector.Run)) {
 	p.order = p.order[:0]
 	for i := range p.late {
-		if t := p.late[i].TimeNS; t < limit {
+		if t := p.late[i].TimeNS; isDue(t, limit) {
 			p.order = append(p.order, lateRun{t, i})
 		}
 	}
@@ -49,7 +56,7 @@ func (p *pending) release(limit uint64, see func(*collector.Run)) {
 	})
 	next := 0
 	for {
-		inOrder := p.head < len(p.queue) && p.queue[p.head].TimeNS < limit
+		inOrder := p.head < len(p.queue) && isDue(p.queue[p.head].TimeNS, limit)
 		switch {
 		case next < len(p.order) && (!inOrder || p.order[next].timeNS < p.queue[p.head].TimeNS):
 			see(&p.late[p.order[next].index])
@@ -67,7 +74,7 @@ func (p *pending) release(limit uint64, see func(*collector.Run)) {
 // tidy forgets what was released.
 func (p *pending) tidy(limit uint64) {
 	if len(p.order) > 0 {
-		p.late = slices.DeleteFunc(p.late, func(r collector.Run) bool { return r.TimeNS < limit })
+		p.late = slices.DeleteFunc(p.late, func(r collector.Run) bool { return isDue(r.TimeNS, limit) })
 	}
 	if p.head >= len(p.queue)/2 {
 		p.queue = p.queue[:copy(p.queue, p.queue[p.head:])]

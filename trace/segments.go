@@ -70,7 +70,7 @@ func (j *Joiner) partOf(o *open, s *collector.Sighting) found {
 // is -1 if there is none, or that part of the packet was at the hop already.
 func (j *Joiner) source(o *open, s *collector.Sighting, sp span) int {
 	p, ok := sp.within(o.Payload)
-	if !ok || o.passed(s.Hop, p) {
+	if !ok || o.passed(s.Hop, p) || o.cut == datagram && o.isOther(s) {
 		return -1
 	}
 	some := -1
@@ -81,7 +81,8 @@ func (j *Joiner) source(o *open, s *collector.Sighting, sp span) int {
 		}
 		st := &o.Steps[i]
 		wire, ok := j.graph.edge(m.hop, s.Hop)
-		if !ok || !j.inOrder(st, s) || j.flows.fitOf(&st.Sighting, s, wire) == unfit ||
+		how := j.flows.fitOf(&st.Sighting, s, wire)
+		if !ok || !j.inOrder(st, s) || how == unfit || how == translated && s.Orig.Status == 0 && isPiece(s) && !sameID(st, s) ||
 			!idFits(st, sp.from-int64(m.Offset), s) || !oneDatagram(st, s, wire) {
 			continue
 		}
@@ -93,6 +94,33 @@ func (j *Joiner) source(o *open, s *collector.Sighting, sp span) int {
 		}
 	}
 	return some
+}
+
+// isOther says whether s, which would be a piece of o's datagram or all of it,
+// cannot be: all fragments at a hop have one id, all end where the last one does,
+// what was put together has every byte, and the first byte is behind the same header.
+func (o *open) isOther(s *collector.Sighting) bool {
+	end := uint32(fragment(s).end())
+	if isLastPiece(s) && (end < o.Payload || o.sized && end > o.Payload) || o.sized && !isLastPiece(s) && end >= o.Payload {
+		return true
+	}
+	for i := range o.marks {
+		st := &o.Steps[i]
+		if st.Offset == 0 && !s.IsFragment() && !st.IsFragment() && !sameHeader(&st.Sighting, s) {
+			return true
+		}
+		if isPiece(s) && st.Hop == s.Hop && isPiece(&st.Sighting) && !sameID(st, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameHeader says whether what no hop changes of two transport headers, and what is
+// hashed behind them, is the same.
+func sameHeader(a, b *collector.Sighting) bool {
+	p, q := &a.Packet, &b.Packet
+	return p.ICMPType == q.ICMPType && p.ICMPCode == q.ICMPCode && p.ICMPSeq == q.ICMPSeq && content(a) == content(b)
 }
 
 // sibling returns s, a fragment, as one more piece of a datagram of which others

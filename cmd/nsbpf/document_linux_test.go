@@ -18,9 +18,9 @@ type document struct {
 }
 
 type pathLine struct {
-	Schema, Verdict   string
-	Partial           bool
-	Packet            struct {
+	Schema, Verdict string
+	Partial         bool
+	Packet          struct {
 		Proto int
 		ICMP  *struct{ Type, Seq int }
 	}

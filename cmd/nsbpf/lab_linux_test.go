@@ -311,8 +311,8 @@ func TestBenchOverhead(t *testing.T) {
 		}
 	}
 	want := []string{
-		"tcp nothing", "tcp floor", "tcp count", "tcp trace", "tcp tcpdump",
-		"udp64 nothing", "udp64 floor", "udp64 count", "udp64 trace", "udp64 tcpdump",
+		"tcp nothing", "tcp floor", "tcp count", "tcp trace", "tcp 1/64", "tcp no match", "tcp tcpdump",
+		"udp64 nothing", "udp64 floor", "udp64 count", "udp64 trace", "udp64 1/64", "udp64 no match", "udp64 tcpdump",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || doc.Schema != "nsbpf.overhead/1" {
 		t.Errorf("schema %q, summaries (-want +got):\n%s", doc.Schema, diff)
