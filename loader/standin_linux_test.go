@@ -56,7 +56,7 @@ func exactly(t *testing.T, lab *topology.Lab, fn func()) {
 	go func() { done <- flow(t, lab, stop) }()
 	wait(t, "datagrams flow", func() bool {
 		_, now := measure(t, lab)
-		return since(now, wasStats)["left:left-veth out"] >= 3
+		return since(now, wasStats)["left:left-veth out"].Packets >= 3
 	})
 	fn()
 	close(stop)

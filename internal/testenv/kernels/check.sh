@@ -80,18 +80,59 @@ ping_all() {
 	done
 }
 
+# start runs nsbpf beside, with its output in /tmp/lines, until it sees packets.
+start() {
+	: >/tmp/lines # of the last one
+	nsbpf "$@" >/tmp/lines 2>&1 &
+	started=$!
+	until grep -Eq '^(tracing|timing)' /tmp/lines || ! kill -0 "$started" 2>/dev/null; do :; done
+}
+
+# finish ends it.
+finish() {
+	kill "$started"
+	wait "$started"
+}
+
+# has checks that a line of the last output matches.
+has() {
+	check "$1" grep -Eq "$2" /tmp/lines
+}
+
+pings() {
+	nsbpf exec left -- ping -n -q -c "$2" -i 0.02 -W 5 "$1" >/dev/null
+}
+
 # trace follows the packets of left's ping to $1, until two paths are whole.
 trace() {
 	to=$1
 	shift
-	: >/tmp/lines # of the last trace
-	nsbpf trace "$@" -c 2 --for 30s --strict >/tmp/lines 2>&1 &
-	tracer=$!
-	until grep -q '^tracing' /tmp/lines || ! kill -0 "$tracer" 2>/dev/null; do :; done
-	nsbpf exec left -- ping -n -c 1 -W 5 "$to" >/dev/null
-	check "trace $* ends" wait "$tracer"
-	check "trace $*: delivered" grep -q '^2 paths, 2 delivered .* lost 0$' /tmp/lines
+	start trace "$@" -c 2 --for 30s --strict
+	pings "$to" 1
+	check "trace $* ends" wait "$started"
+	has "trace $*: delivered" '^2 paths, 2 delivered .* lost 0$'
 	cat /tmp/lines
+}
+
+# part traces a part of the packets of left's pings to $1. Each of those is seen
+# all its way.
+part() {
+	to=$1
+	shift
+	start trace icmp "$@" -q --strict
+	pings "$to" 40
+	check "trace $* ends" finish
+	has "trace $*: whole paths" '^([1-9][0-9]*) paths?, \1 delivered .* sampled out [1-9][0-9]* [+] lost 0$'
+	cat /tmp/lines
+}
+
+# stream sends from left to right by TCP, port 5001.
+stream() {
+	nsbpf exec right -- nc -l -p 5001 -e sh -c 'cat >/tmp/received' &
+	receiver=$!
+	until nsbpf exec right -- grep -hq ':1389 ' /proc/net/tcp /proc/net/tcp6; do :; done
+	head -c 1000000 /dev/zero | nsbpf exec left -- nc 172.16.16.20 5001
+	wait "$receiver" && [ "$(wc -c </tmp/received)" = 1000000 ]
 }
 
 # drops checks that a filter at $1 stops left's pings, and that they pass again.
@@ -135,6 +176,11 @@ nat() {
 	trace 8.8.8.8 'icmp and host 8.8.8.8'
 	check "trace shows the translation" grep -Eq '^  host:eth0 .* 192.0.2.2 > 8.8.8.8   snat' /tmp/lines
 	check "packets are followed by address" not grep -q 'by fingerprint' /tmp/lines
+	trace 8.8.8.8 'icmp and host 172.16.16.10'
+	has "a packet that matched is followed behind the translation" '^  wan:eth0  .* delivered'
+	part 8.8.8.8 --sample 1/4
+	has "a sample tells of all" '^1 of 4 was traced: about'
+	part 8.8.8.8 --rate 20
 	trace 2001:4860:4860::8888 'icmp6 and host 2001:4860:4860::8888'
 	trace 8.8.8.8 'icmp and host 8.8.8.8' --identity fingerprint
 	drops host:left-br0-veth
@@ -142,14 +188,51 @@ nat() {
 
 xdp() {
 	ping_all 172.16.16.20
-	prints "stats counts by XDP" 'left-veth .* xdp' nsbpf stats
-	drops right:right-veth --hook xdp
+	prints "stats counts by XDP" "left-veth .* $xdp" nsbpf stats
+	trace 172.16.16.20 icmp
+	has "trace sees packets at XDP" '^  right:right-veth  xdp '
+	start trace tcp --summary --strict
+	check "TCP passes" stream
+	check "trace tcp --summary ends" finish
+	has "trace tcp --summary: delivered" '^([1-9][0-9]*) paths, \1 delivered .* lost 0$'
+	has "trace tcp --summary: edges" '^right:right-veth > right-veth +[1-9]'
+	cat /tmp/lines
+	drops right:right-veth --hook "$xdp"
+}
+
+# slow delays what leaves host, by 20 ms.
+slow() {
+	check "netem" nsbpf exec host -- tc qdisc add dev eth0 root netem delay 20ms
+	start stats --latency --for 5s
+	pings 8.8.8.8 20
+	check "stats --latency ends" wait "$started"
+	check "stats --latency has the delay on its edge" delayed
+	start trace icmp --summary --strict
+	pings 8.8.8.8 20
+	check "trace --summary ends" finish
+	check "trace --summary has the delay on its edge" delayed
+	start trace 'icmp and latency > 15ms' -c 3 --for 30s --strict
+	pings 8.8.8.8 3
+	check "trace 'latency > 15ms' ends" wait "$started"
+	check "trace 'latency > 15ms' shows the requests" [ "$(grep -c '^#.* echo request ' /tmp/lines)" = 3 ]
+	cat /tmp/lines
+}
+
+# delayed checks which of the edges in the last output have a median of 20 ms and
+# more, within the width of a bucket.
+delayed() {
+	cat /tmp/lines
+	[ "$(awk '$2 == ">" && $6 == "ms" && $5 >= 19 {print $1, $2, $3}' /tmp/lines)" = 'host:eth0 > wan:eth0' ]
 }
 
 clsact() {
 	ping_all 172.16.16.20
 	counted clsact
 	trace 172.16.16.20 icmp --hook clsact
+	start stats --latency --hook clsact --for 3s
+	pings 172.16.16.20 5
+	check "stats --latency ends" wait "$started"
+	has "stats --latency times packets" '^host:left-br0-veth > right-br0-veth +[1-9]'
 }
 
 echo "== Linux $(uname -r)"
@@ -159,7 +242,10 @@ hook=clsact
 grep -q '^✓ tcx' /tmp/out && hook=tcx
 lab pair pair
 lab nat nat --wan
-lab xdp pair --hook xdp
+for xdp in xdp xdpgeneric; do
+	lab xdp pair --hook $xdp
+done
+lab slow nat --wan
 [ $hook = clsact ] || lab clsact bridge --hook clsact
 modprobe br_netfilter
 lab nat nat --wan
