@@ -55,8 +55,7 @@ func exactly(t *testing.T, lab *topology.Lab, fn func()) {
 	stop, done := make(chan struct{}), make(chan int, 1)
 	go func() { done <- flow(t, lab, stop) }()
 	wait(t, "datagrams flow", func() bool {
-		_, now := measure(t, lab)
-		return since(now, wasStats)["left:left-veth out"].Packets >= 3
+		return since(deviceStats(t, lab), wasStats)["left:left-veth out"].Packets >= 3
 	})
 	fn()
 	close(stop)
