@@ -40,6 +40,7 @@ func TestTraceWire(t *testing.T) {
 // TestTraceWritten has packets written behind all of tcx. What the other end of the
 // wire sees is another packet.
 func TestTraceWritten(t *testing.T) {
+	needs(t, TCX)
 	for _, expr := range []string{"", "udp or not udp"} {
 		t.Run(expr, func(t *testing.T) {
 			lab := quiet(t)

@@ -224,8 +224,8 @@ func TestTraceOfRunningTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { ping.Process.Kill(); ping.Wait() }()
-	for _, hook := range []string{"tcx", "clsact"} {
-		out := testenv.Run(t, "nsbpf", "trace", "icmp", "--hook", hook, "--for=200ms", "--json", "-q")
+	for _, hook := range []string{"", "clsact"} { // the kernel's best, and the oldest
+		out := testenv.Run(t, "nsbpf", "trace", "icmp", "--hook="+hook, "--for=200ms", "--json", "-q")
 		var l struct {
 			Paths, Delivered, Lost uint64
 			Balanced               bool
@@ -234,7 +234,7 @@ func TestTraceOfRunningTraffic(t *testing.T) {
 			t.Fatal(err)
 		}
 		if l.Paths < 10 || l.Delivered+1 < l.Paths || l.Lost > 0 || !l.Balanced {
-			t.Errorf("%s: %s", hook, out)
+			t.Errorf("--hook=%s: %s", hook, out)
 		}
 	}
 }
