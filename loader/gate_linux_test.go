@@ -267,9 +267,9 @@ func TestTraceXDPUnderTraffic(t *testing.T) {
 
 // flow sends datagrams from left to right until stop is closed, to ports 9 and 10
 // in turn, and returns how many to each. Those to 10 have to arrive. It lets fewer
-// be on the way than a veth's ring has room for, which ksoftirqd may leave full.
+// be on the way than a veth's ring and the socket have room for.
 func flow(t *testing.T, lab *topology.Lab, stop <-chan struct{}) (n int) {
-	const atOnce = 64
+	const atOnce = 16
 	var from, to net.PacketConn
 	inside(t, lab, "right", func() (err error) {
 		to, err = net.ListenPacket("udp4", "172.16.16.20:10")
