@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -119,6 +121,7 @@ type record struct {
 	least   map[string]int64 // by hop: so many packets passed at least, as the kernel counts
 	most    map[string]int64
 	full    map[string]int64 // by hop: packets that found the queue behind it full
+	stayed  uint64           // packets that their sender dropped before any hop
 	sockets map[string]int64 // by node: packets that found a socket full
 }
 
@@ -142,10 +145,11 @@ func (c *course) run(t *testing.T, tr trial) *record {
 	sinks := c.openSinks(t, tr.deaf)
 	r := &record{follower: c.follow(t, tr, o), sent: len(o.byID)}
 	stop := r.read(t, traced)
-	start := time.Now()
+	start, unresolved := time.Now(), unresolvedDiscards(t)
 	c.send(t, tr, o)
 	r.took = time.Since(start)
 	c.settle(t)
+	r.stayed = unresolvedDiscards(t) - unresolved
 	r.sockets = c.socketDrops(t)
 	before := c.readLinks(t)
 	stop()
@@ -172,21 +176,31 @@ func (c *course) run(t *testing.T, tr trial) *record {
 // read follows a trace until stop is called, as `nsbpf trace` does.
 func (f *follower) read(t *testing.T, traced *loader.Trace) (stop func()) {
 	t.Helper()
+	stopped := readTrace(t, traced, f.take)
+	return func() {
+		t.Helper()
+		stopped()
+		for _, j := range f.joiners {
+			j.Flush()
+		}
+	}
+}
+
+// readTrace hands what a trace sees to take until stop is called.
+func readTrace(t *testing.T, traced *loader.Trace, take func([]collector.Run, uint64) error) (stop func()) {
+	t.Helper()
 	ring, err := collector.OpenRing(traced.Ring, traced.Sweep)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- ring.Read(ctx, f.take) }()
+	go func() { done <- ring.Read(ctx, take) }()
 	return func() {
 		t.Helper()
 		cancel()
-		if err := errors.Join(<-done, traced.Detach(), ring.Drain(f.take), ring.Close()); err != nil {
+		if err := errors.Join(<-done, traced.Detach(), ring.Drain(take), ring.Close()); err != nil {
 			t.Error(err)
-		}
-		for _, j := range f.joiners {
-			j.Flush()
 		}
 	}
 }
@@ -342,4 +356,30 @@ func packets(t *testing.T, s string) int64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// unresolvedDiscards returns how many packets, of all namespaces, were dropped
+// because too many waited for a neighbour's address. Only the first namespace of
+// the machine tells; where it is not to be had, none is known.
+func unresolvedDiscards(t *testing.T) (sum uint64) {
+	t.Helper()
+	for _, table := range []string{"arp_cache", "ndisc_cache"} {
+		b, err := os.ReadFile("/proc/1/net/stat/" + table)
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		column := slices.Index(strings.Fields(lines[0]), "unresolved_discards")
+		for _, perCPU := range lines[1:] {
+			n, err := strconv.ParseUint(strings.Fields(perCPU)[column], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -126,7 +125,7 @@ func (s *situation) record(t *testing.T) *recording {
 		t.Fatal(err)
 	}
 	sinks := c.openSinks(t, false)
-	stop := r.read(t, traced)
+	stop := readTrace(t, traced, r.take)
 	s.send(t, c, o, r)
 	c.settle(t)
 	stop()
@@ -140,25 +139,6 @@ func (s *situation) record(t *testing.T) *recording {
 	}
 	r.learn(t, o)
 	return r
-}
-
-// read records until stop is called.
-func (r *recording) read(t *testing.T, traced *loader.Trace) (stop func()) {
-	t.Helper()
-	ring, err := collector.OpenRing(traced.Ring, traced.Sweep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- ring.Read(ctx, r.take) }()
-	return func() {
-		t.Helper()
-		cancel()
-		if err := errors.Join(<-done, traced.Detach(), ring.Drain(r.take), ring.Close()); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 func (r *recording) write(t *testing.T, file string) {

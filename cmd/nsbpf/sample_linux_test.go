@@ -168,7 +168,7 @@ func (c *course) sampled(t *testing.T, route []string, do func()) []uint64 {
 	}
 	defer traced.Close()
 	r := &recording{}
-	stop := r.read(t, traced)
+	stop := readTrace(t, traced, r.take)
 	do()
 	c.settle(t)
 	stop()
