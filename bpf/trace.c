@@ -133,8 +133,6 @@ static __always_inline bool within_rate(__u64 now)
 {
 	__u64 next = rate_next_ns, from = next > now ? next : now;
 
-	if (!rate_ns)
-		return true;
 	if (from - now > RATE_BURST_NS)
 		return false;
 	/* Of two at once one is taken. */
@@ -180,17 +178,18 @@ static __always_inline void sight(struct slot *s, struct __sk_buff *ctx, struct 
  */
 static __always_inline bool admit(struct slot *s, struct __sk_buff *ctx, struct passing *p)
 {
-	bool yes = begins(ctx) && within_rate(time_of(p));
+	bool yes = false;
 
 	if (!claim(s))
 		return false;
-	if (s->hops && p->now - s->last_ns < RUN_NS)
-		yes = false;
-	else if (!yes) {
-		flush(s, p->now);
-		stamp(ctx, p);
-		remember(s, p);
-		s->refused = 1;
+	if (!s->hops || time_of(p) - s->last_ns >= RUN_NS) {
+		yes = begins(ctx) && within_rate(time_of(p));
+		if (!yes) {
+			flush(s, time_of(p));
+			stamp(ctx, p);
+			remember(s, p);
+			s->refused = 1;
+		}
 	}
 	release(s);
 	return yes;
