@@ -104,6 +104,64 @@ type Step struct {
 	_       uint16
 }
 
+// Record tells the records of a ring apart that are no [Run]: it stands in the
+// place of [Sighting.Steps].
+type Record uint8
+
+const (
+	RecordDrop    Record = 0x80 + iota // a [Drop]
+	RecordPassage                      // a [Passage]
+	RecordSnap                         // a [Snap], and the bytes behind it
+)
+
+// MaxCallers is how many callers a [Drop] can have.
+const MaxCallers = 8
+
+// Drop is a packet that the kernel ended. The sighting's hop is the number of the
+// node, and its Steps is [RecordDrop].
+type Drop struct {
+	_        structs.HostLayout
+	Seen     Sighting
+	Location uint64             // in the kernel's code
+	Callers  [MaxCallers]uint64 // return addresses, innermost first; 0: no more
+	Reason   uint32             // enum skb_drop_reason
+	IfIndex  uint32             // of the packet's device in the node; 0: it had none
+	Matched  uint8              // the expression holds for it as it was then
+	Followed uint8              // a trace program selected the skb that had its address last
+	_        [6]uint8
+}
+
+// Passage is a packet at one end of a netfilter hook. Its first fields are where a
+// [Sighting] has them.
+type Passage struct {
+	_      structs.HostLayout
+	TimeNS uint64 // CLOCK_MONOTONIC
+	Skb    uint64
+	_      uint64
+	_      uint32
+	Node   uint16 // the number of the node
+	Family uint8  // enum nfproto: 2 is IPv4, 10 IPv6
+	Hook   uint8  // enum nf_inet_hooks
+	Last   uint8  // 1 behind all that stands at the hook, 0 before
+	_      uint8
+	Record Record // RecordPassage
+	_      [5]uint8
+}
+
+// Snap goes before the first bytes of a packet. Its first fields are where a
+// [Sighting] has them.
+type Snap struct {
+	_        structs.HostLayout
+	TimeNS   uint64 // that of the run that begins with the packet
+	Skb      uint64
+	Captured uint64 // how many bytes follow
+	Length   uint32 // of the packet, with the Ethernet header
+	Hop      uint16
+	_        [4]uint8
+	Record   Record // RecordSnap
+	_        [5]uint8
+}
+
 // MaxSteps is how many steps a [Run] can have.
 const MaxSteps = 6
 
