@@ -62,7 +62,7 @@ func (r *recording) send(s collector.Sighting, way ...at) {
 		}
 		r.now += a.after
 		s.TimeNS, s.Hop = r.now, id
-		r.joiner.Add([]collector.Run{{Sighting: s}}, 0)
+		r.joiner.Add(trace.Input{Runs: []collector.Run{{Sighting: s}}})
 	}
 	r.now += 1e6
 }

@@ -45,7 +45,7 @@ func (r *recording) see(hop string, after, skb uint64, all ...collector.Sighting
 	for i, s := range all {
 		r.now += after
 		s.TimeNS, s.Hop, s.Skb, s.Head = r.now, r.ids[hop], skb+uint64(i), 1000+skb+uint64(i)
-		r.joiner.Add([]collector.Run{{Sighting: s}}, 0)
+		r.joiner.Add(trace.Input{Runs: []collector.Run{{Sighting: s}}})
 	}
 }
 

@@ -17,7 +17,9 @@ type Drop struct {
 	Callers  []string // that called Function, innermost first
 	// Matched says that the expression holds for the packet as it was then.
 	Matched bool
-	Rule    *Rule // that said so, if it was watched; see [Ruling]
+	// Followed says that the packet was seen at a hop before.
+	Followed bool
+	Rule     *Rule // that said so, if it was watched; see [Ruling]
 	// Step is the step of the Path behind which it happened.
 	Step int
 }
@@ -40,6 +42,8 @@ type Ruling struct {
 	Node string
 	Hook string // of netfilter: prerouting, input, forward, output, postrouting
 	Rule Rule
+	// Step is the step of the Path behind which it happened; -1: before the first.
+	Step int
 }
 
 // Passage is a packet at one end of a netfilter hook of a node.
@@ -51,7 +55,7 @@ type Passage struct {
 	Hook   string // prerouting, input, forward, output, postrouting
 	// Last says that it came through all that stands there; else it is in front.
 	Last bool
-	// Step is the step of the Path behind which it happened.
+	// Step is the step of the Path behind which it happened; -1: before the first.
 	Step int
 }
 

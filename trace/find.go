@@ -55,7 +55,7 @@ func (j *Joiner) upstream(o *open, s *collector.Sighting, m Match) found {
 		return found{}
 	}
 	for i := len(o.marks) - 1; i >= 0; i-- {
-		if mk := &o.marks[i]; m == MatchSkb && mk.skb != s.Skb || m == MatchHead && mk.head != s.Head {
+		if mk := &o.marks[i]; mk.ended || m == MatchSkb && mk.skb != s.Skb || m == MatchHead && mk.head != s.Head {
 			continue
 		}
 		st := &o.Steps[i]
@@ -86,7 +86,7 @@ func (j *Joiner) inOrder(st *Step, s *collector.Sighting) bool {
 func (j *Joiner) isOf(o *open, s *collector.Sighting) bool {
 	for i := len(o.marks) - 1; i >= 0; i-- {
 		st := &o.Steps[i]
-		if o.marks[i].skb == s.Skb && sameFingerprint(&st.Sighting, s) && j.flows.fitOf(&st.Sighting, s, false) != unfit {
+		if o.marks[i].skb == s.Skb && !o.marks[i].ended && sameFingerprint(&st.Sighting, s) && j.flows.fitOf(&st.Sighting, s, false) != unfit {
 			return !o.passed(s.Hop, st.Piece)
 		}
 	}
@@ -143,7 +143,7 @@ func (j *Joiner) before(o *open, s *collector.Sighting) (int, fit) {
 	for i := len(o.marks) - 1; i >= 0; i-- {
 		st := &o.Steps[i]
 		wire, ok := j.graph.edge(st.Hop, s.Hop)
-		if !ok || !j.inOrder(st, s) || !sameFingerprint(&st.Sighting, s) || o.passed(s.Hop, st.Piece) {
+		if !ok || o.marks[i].ended || !j.inOrder(st, s) || !sameFingerprint(&st.Sighting, s) || o.passed(s.Hop, st.Piece) {
 			continue
 		}
 		how := j.flows.fitOf(&st.Sighting, s, wire)

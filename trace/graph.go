@@ -186,3 +186,11 @@ func (p *place) copies() int {
 	}
 	return len(p.next)
 }
+
+// node returns the node of the hop, "" if there is no such hop.
+func (g *graph) node(id uint16) string {
+	if p := g.at(hop.ID(id)); p != nil {
+		return p.Node
+	}
+	return ""
+}

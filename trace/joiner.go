@@ -31,6 +31,13 @@ type Config struct {
 	// MaxOpen bounds the packets that are on their way at once, and likewise the
 	// TCP senders and the translations that are remembered; 0: 65536.
 	MaxOpen int
+	// Explain says that Rulings and Passages are told, of packets also before they
+	// come to their first hop. Rulings come late, so Paths are kept for longer, and
+	// Settle is by default 100 ms.
+	Explain bool
+	// Harmless says of a drop of a packet that came to its receiver whether it had
+	// done its work by then; nil: no drop is that.
+	Harmless func(*Drop) bool
 }
 
 func (c Config) withDefaults() Config {
@@ -40,6 +47,9 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.Linger, 200*time.Millisecond)
+	if c.Explain {
+		set(&c.Settle, 100*time.Millisecond)
+	}
 	set(&c.Settle, 5*time.Millisecond)
 	set(&c.Skew, 5*time.Microsecond)
 	if c.MaxOpen <= 0 {
@@ -64,12 +74,17 @@ type Joiner struct {
 	graph  *graph
 	emit   func(*Path)
 
-	pending pending
-	ahead   ahead
-	passing open    // room of passes'
-	early   backlog // those that may come before the one that they come from
-	now     uint64  // latest event time that was reached
-	totals  Totals
+	pending  pending
+	notices  notices
+	ahead    ahead
+	passing  open    // room of passes'
+	early    backlog // those that may come before the one that they come from
+	now      uint64  // latest event time that was reached
+	unplaced unplaced
+	vanished vanished
+	rulings  rulings
+	belated  []belated
+	totals   Totals
 
 	ended   bool // the trace, with packets on their way
 	begun   uint64
@@ -104,6 +119,7 @@ func NewJoiner(c Config, emit func(*Path)) (*Joiner, error) {
 	c = c.withDefaults()
 	j := &Joiner{
 		config: c, graph: g, emit: emit, ahead: make(ahead),
+		notices: newNotices(), vanished: make(vanished),
 		skbs: newAddresses(), heads: newAddresses(),
 		prints: newIndex(byPrint), lanes: newIndex(byLane),
 	}
@@ -126,9 +142,11 @@ func (j *Joiner) Flush() {
 	for !j.early.empty() {
 		j.giveLastChance(true)
 	}
+	j.notify(everything)
 	for j.opened > 0 {
 		j.complete(j.oldest())
 	}
+	j.emitBelated(everything)
 }
 
 // Totals returns what was done so far.
@@ -145,6 +163,9 @@ func (j *Joiner) reach(t uint64) {
 	}
 	for o := j.waiting.due(j.now, j.config.Linger); o != nil; o = j.waiting.due(j.now, j.config.Linger) {
 		j.complete(o)
+	}
+	if len(j.belated) > 0 {
+		j.emitBelated(j.now - min(j.now, uint64(j.config.Settle)))
 	}
 }
 
@@ -211,6 +232,7 @@ func (j *Joiner) begin(at *place, s *collector.Sighting) found {
 		o.Attempt, o.Again = j.senders.attempt(s, o.Number)
 	}
 	o.last = j.now
+	j.unplaced.take(o, s.Skb, j.graph.node(s.Hop), s.TimeNS)
 	j.waiting.push(o)
 	o.print = j.prints.add(o, fingerprint(s))
 	p := o.entire()
@@ -280,19 +302,34 @@ func (j *Joiner) complete(o *open) {
 	j.opened--
 
 	o.conclude()
-	if o.Verdict == LastSeen {
-		o.DroppedBy = j.graph.at(o.Steps[o.End].HopID()).droppedBy(&o.Steps[o.End].Sighting)
-	}
-	if (o.Verdict == LastSeen || o.Verdict == PartlyDelivered) && o.DroppedBy == 0 {
-		if j.ended && j.now-o.last < uint64(j.config.Linger) {
-			o.Verdict = Unfinished
-		}
-		o.Next = j.graph.at(o.Steps[o.End].HopID()).onward
-	}
+	j.rulings.take(&o.Path)
+	j.lose(o)
 	j.totals.add(&o.Path)
 	j.emit(&o.Path)
 	if cap(o.Steps) <= mostSpare {
 		j.spare = append(j.spare, o)
+	}
+}
+
+// lose adds to a Path that did not come to its end what is known of why.
+func (j *Joiner) lose(o *open) {
+	at := j.graph.at(o.Steps[o.End].HopID())
+	if o.Verdict == LastSeen || o.Verdict == Dropped {
+		if o.DroppedBy = at.droppedBy(&o.Steps[o.End].Sighting); o.DroppedBy != 0 {
+			o.Verdict = Dropped
+			return
+		}
+	}
+	switch o.Verdict {
+	case LastSeen, PartlyDelivered:
+		if j.ended && j.now-o.last < uint64(j.config.Linger) {
+			o.Verdict = Unfinished
+		} else if o.Verdict == LastSeen {
+			j.vanished.add(o)
+		}
+		fallthrough
+	case Dropped:
+		o.Next = at.onward
 	}
 }
 

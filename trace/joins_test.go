@@ -316,9 +316,9 @@ func TestJoinFiltered(t *testing.T) {
 				{ID: 6, Hop: 1, Drops: func(*bpf.Packet) bool { return false }},
 				{ID: 7, Hop: hop.ID(l.id(across[3].name)), Drops: func(p *bpf.Packet) bool { return id != 0 && p.Dport == 7 }},
 			})
-			j.Add(in, 0)
+			j.Add(Input{Runs: in})
 			j.Flush()
-			want := map[int]string{0: "delivered 0", 7: "last_seen 7"}[id]
+			want := map[int]string{0: "delivered 0", 7: "dropped 7"}[id]
 			if d := cmp.Diff([]string{want}, got); d != "" {
 				t.Errorf("%s: %s", name, d)
 			}

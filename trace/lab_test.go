@@ -123,7 +123,7 @@ func give(j *Joiner, in []collector.Sighting) {
 	for i := range in {
 		newest = max(newest, in[i].TimeNS)
 	}
-	j.Add(runsOf(in), newest)
+	j.Add(Input{Runs: runsOf(in), Until: newest})
 }
 
 func runsOf(in []collector.Sighting) []collector.Run {
@@ -135,4 +135,4 @@ func runsOf(in []collector.Sighting) []collector.Run {
 }
 
 // advance says that all sightings up to now were given.
-func advance(j *Joiner, now uint64) { j.Add(nil, now+copyWindow) }
+func advance(j *Joiner, now uint64) { j.Add(Input{Until: now + copyWindow}) }

@@ -34,8 +34,9 @@ type open struct {
 type mark struct {
 	skb, head uint64
 	Piece
-	hop  uint16
-	left bool // it has a successor
+	hop   uint16
+	left  bool // it has a successor
+	ended bool // it was dropped there
 }
 
 // fewSteps is as many as most Paths have.
@@ -54,7 +55,13 @@ func newOpen() *open {
 
 // reset makes o one without steps, and keeps its memory.
 func (o *open) reset() {
-	*o = open{Path: Path{Steps: o.Steps[:0], Merges: o.Merges[:0]}, marks: o.marks[:0], ends: o.ends[:0]}
+	*o = open{
+		Path: Path{
+			Steps: o.Steps[:0], Merges: o.Merges[:0],
+			Drops: o.Drops[:0], Passages: o.Passages[:0], Rulings: o.Rulings[:0],
+		},
+		marks: o.marks[:0], ends: o.ends[:0],
+	}
 }
 
 // start takes from s, which is to be the first step, how o's packet can be cut.

@@ -13,8 +13,11 @@ import (
 // the pieces that it is cut into: the segments of a GSO packet, and the fragments
 // of a datagram, which may be cut before they are first seen.
 type Path struct {
-	Number  uint64 // from 1, in the order of the first sightings
-	Steps   []Step // at least one; each behind the one it comes from
+	Number uint64 // from 1, in the order of the first sightings
+	// Steps are at least one, each behind the one it comes from. A packet that the
+	// kernel dropped before it came to any hop has one that is at [hop.None]: it as
+	// it was then.
+	Steps   []Step
 	Verdict Verdict
 	// End is the index of the step that the verdict is about: the last one that
 	// delivered the packet, else the last that it left the lab by, else the last
@@ -38,11 +41,21 @@ type Path struct {
 	Again uint64
 	// GivenUp says that the Path was ended early because too much was open.
 	GivenUp bool
-	// DroppedBy is the ID of the [Filter] that dropped a LastSeen packet where it
-	// was seen last; 0 if it was none that is known.
+	// DroppedBy is the ID of the [Filter] that dropped the packet where it was seen
+	// last; 0 if it was none that is known.
 	DroppedBy int
-	// Next are the hops that were to be expected after a step that was LastSeen.
-	// They are the lab's and not to be changed.
+	// Drops are what the kernel dropped of it, in the order of time: its copies and
+	// pieces are dropped one by one.
+	Drops []Drop
+	// Late is the number of an earlier Path that ended LastSeen, if this one is only
+	// the kernel's word of how that ended.
+	Late uint64
+	// Passages are where it came in netfilter, in the order of time.
+	Passages []Passage
+	// Rulings are what nft's rules said of it, in the order of arrival.
+	Rulings []Ruling
+	// Next are the hops that were to be expected after a step that was LastSeen or
+	// Dropped. They are the lab's and not to be changed.
 	Next []hop.ID
 }
 
@@ -69,6 +82,9 @@ func (p *Path) Clone() *Path {
 	c := *p
 	c.Steps = slices.Clone(p.Steps)
 	c.Merges = slices.Clone(p.Merges)
+	c.Drops = slices.Clone(p.Drops)
+	c.Passages = slices.Clone(p.Passages)
+	c.Rulings = slices.Clone(p.Rulings)
 	return &c
 }
 
@@ -85,7 +101,7 @@ type Step struct {
 	Delta   time.Duration
 	Match   Match   // how it was known to be Prev's packet
 	Change  Change  // against Prev
-	Verdict Verdict // Delivered or LeftLab if that happened here
+	Verdict Verdict // Delivered, LeftLab or Dropped if that happened here, or behind here
 	With    uint32  // how many other Paths went on in this step
 }
 
@@ -118,6 +134,7 @@ type Verdict uint8
 
 const (
 	LastSeen        Verdict = iota // it was not seen again; why is not known
+	Dropped                        // the kernel said so, or a filter of the user's did it
 	PartlyDelivered                // some of its pieces came to an end, others were not seen again
 	Merged                         // all of it that was not delivered went on in other Paths
 	LeftLab                        // by an uplink
@@ -127,7 +144,7 @@ const (
 
 // String returns the verdict as JSON has it.
 func (v Verdict) String() string {
-	return [...]string{"last_seen", "partly_delivered", "merged", "left_lab", "delivered", "unfinished"}[v]
+	return [...]string{"last_seen", "dropped", "partly_delivered", "merged", "left_lab", "delivered", "unfinished"}[v]
 }
 
 // Match says how a sighting was known to be of the same packet as the one before

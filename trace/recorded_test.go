@@ -197,7 +197,7 @@ func (r *recording) join(t *testing.T, id Identity, entries []entry, random *ran
 			batch = append(batch, *e.Run)
 		}
 		if e.Until != 0 || i == len(entries)-1 || random.IntN(8) == 0 {
-			j.Add(batch, e.Until)
+			j.Add(Input{Runs: batch, Until: e.Until})
 			batch = batch[:0]
 		}
 	}

@@ -11,12 +11,19 @@ import (
 // it are first seen.
 const copyWindow = 1_000_000
 
-// Add takes runs, and completes the Paths that they complete. until, if it is
-// not 0, says that all sightings before that time were given. The batch is the
-// caller's again afterwards.
-func (j *Joiner) Add(batch []collector.Run, until uint64) {
-	for i := range batch {
-		r := &batch[i]
+// Add takes what is told, and completes the Paths that it completes. The slices of
+// in are the caller's again afterwards, but not what their elements point to.
+func (j *Joiner) Add(in Input) {
+	for i := range in.Drops {
+		d := in.Drops[i]
+		j.notices.push(notice{timeNS: d.TimeNS, drop: &d})
+	}
+	for _, p := range in.Passages {
+		j.notices.push(notice{timeNS: p.TimeNS, passage: p})
+	}
+	j.rulings.add(in.Rulings)
+	for i := range in.Runs {
+		r := &in.Runs[i]
 		if j.config.Identity == Fingerprint {
 			j.pushEach(r)
 			continue
@@ -26,9 +33,11 @@ func (j *Joiner) Add(batch []collector.Run, until uint64) {
 		}
 		j.pending.push(r)
 	}
-	if until > copyWindow {
-		j.pending.release(until-copyWindow, j.run)
-		j.reach(until - copyWindow)
+	if in.Until > copyWindow {
+		until := in.Until - copyWindow
+		j.pending.release(until, j.run)
+		j.notify(until)
+		j.reach(until)
 	}
 	if most := 4 * j.config.MaxOpen; j.pending.len() > most {
 		j.pending.release(j.pending.newest()-copyWindow, j.run)
@@ -48,6 +57,7 @@ func (j *Joiner) pushEach(r *collector.Run) {
 
 // run takes r, the next in the order of time.
 func (j *Joiner) run(r *collector.Run) {
+	j.notify(r.TimeNS)
 	if at := j.graph.at(r.HopID()); at != nil && j.config.Identity == Auto {
 		if at.fed {
 			j.ahead.remove(r)
@@ -71,6 +81,9 @@ func (j *Joiner) run(r *collector.Run) {
 // where nothing follows, as one skb and in one piece, and returns true. Nearly
 // all packets between two nodes are so.
 func (j *Joiner) passes(at *place, r *collector.Run) bool {
+	if j.config.Explain || j.notices.isDropped(r.Skb) {
+		return false
+	}
 	if at.fed || r.IsGroup() || isPiece(&r.Sighting) || !j.early.empty() || j.ahead.has(r) {
 		return false
 	}

@@ -85,7 +85,7 @@ func (s *sim) joinRuns(t *testing.T, c Config, runs []handedOver) ([]trail, *Joi
 		for _, h := range runs[:n] {
 			batch = append(batch, h.run)
 		}
-		j.Add(batch, runs[n-1].at-8_000_000)
+		j.Add(Input{Runs: batch, Until: runs[n-1].at - 8_000_000})
 		runs = runs[n:]
 	}
 	j.Flush()
@@ -144,7 +144,7 @@ func BenchmarkRuns(b *testing.B) {
 			}
 			from = 0
 		}
-		j.Add(in[from:from+batch], in[from+batch-1].TimeNS)
+		j.Add(Input{Runs: in[from : from+batch], Until: in[from+batch-1].TimeNS})
 		from += batch
 	}
 	b.ReportMetric(4*float64(b.N)/b.Elapsed().Seconds(), "sightings/s")

@@ -34,6 +34,8 @@ func (p *asked) Attempts() int               { return p.Attempt }
 // that went on in others, or that was on its way at the end, is not known.
 func (p *asked) Dropped() (dropped, known bool) {
 	switch p.Verdict {
+	case Dropped:
+		return true, true
 	case LastSeen, PartlyDelivered:
 		return true, !p.GivenUp
 	case Merged, Unfinished:

@@ -1,15 +1,18 @@
 package trace
 
 // Totals counts what a [Joiner] has done. Paths is the sum of the verdicts:
-// Delivered, LeftLab, Merged, PartlyDelivered, LastSeen and Unfinished.
+// Delivered, LeftLab, Merged, PartlyDelivered, Dropped, LastSeen and Unfinished.
 type Totals struct {
 	Sightings       uint64 // given, strays included
 	Strays          uint64 // of hops that the lab does not have: in no Path
+	Drops           uint64 // given
+	DropsIgnored    uint64 // of these in no Path: of packets that were not asked for, or had arrived
 	Paths           uint64
 	Delivered       uint64
 	LeftLab         uint64
 	Merged          uint64
 	PartlyDelivered uint64
+	Dropped         uint64
 	LastSeen        uint64
 	Unfinished      uint64
 	Retransmitted   uint64 // of Paths: a segment's second attempt or a later one
@@ -31,6 +34,8 @@ func (t *Totals) add(p *Path) {
 		t.Merged++
 	case PartlyDelivered:
 		t.PartlyDelivered++
+	case Dropped:
+		t.Dropped++
 	case LastSeen:
 		t.LastSeen++
 	case Unfinished:

@@ -39,7 +39,8 @@ func (o *open) weigh() {
 			o.Verdict, o.End = LeftLab, o.latest(LeftLab)
 		}
 	case missing == o.Payload:
-		o.Verdict, o.End = LastSeen, o.latestOf(first)
+		o.End = o.latestOf(first)
+		o.Verdict = min(o.Steps[o.End].Verdict, Dropped)
 	default:
 		o.Verdict, o.End, o.Missing = PartlyDelivered, o.latestOf(first), missing
 	}

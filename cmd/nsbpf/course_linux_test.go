@@ -97,15 +97,16 @@ func (c *course) follow(t *testing.T, tr trial, o *oracle) *follower {
 	return f
 }
 
-func (f *follower) take(batch []collector.Run, until uint64) error {
-	f.oracle.see(batch)
+func (f *follower) take(batch *collector.Batch, until uint64) error {
+	runs := batch.Runs
+	f.oracle.see(runs)
 	for way, joiner := range f.joiners {
 		if way == byAddresses {
-			batch = alike(batch)
+			runs = alike(runs)
 		}
-		joiner.Add(batch, until)
+		joiner.Add(trace.Input{Runs: runs, Until: until})
 	}
-	if len(batch) > 0 && f.stall > 0 {
+	if len(runs) > 0 && f.stall > 0 {
 		<-time.After(f.stall)
 		f.stall = 0
 	}
@@ -187,7 +188,7 @@ func (f *follower) read(t *testing.T, traced *loader.Trace) (stop func()) {
 }
 
 // readTrace hands what a trace sees to take until stop is called.
-func readTrace(t *testing.T, traced *loader.Trace, take func([]collector.Run, uint64) error) (stop func()) {
+func readTrace(t *testing.T, traced *loader.Trace, take func(*collector.Batch, uint64) error) (stop func()) {
 	t.Helper()
 	ring, err := collector.OpenRing(traced.Ring, traced.Sweep)
 	if err != nil {

@@ -52,13 +52,13 @@ func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, 
 	e.say("tracing %s at %s, Ctrl-C ends it", lab.Name, plural(len(tr.Hops), "hop"))
 	warnTaken(e, tr.Taken)
 	cost := watchCost(ctx, tr)
-	take := func(batch []collector.Run, until uint64) error {
+	take := func(batch *collector.Batch, until uint64) error {
 		if until != 0 {
 			if err := drops.look(); err != nil {
 				return err
 			}
 		}
-		joiner.Add(batch, until)
+		joiner.Add(trace.Input{Runs: batch.Runs, Until: until})
 		return p.flush()
 	}
 	err = ring.Read(ctx, take)

@@ -10,6 +10,9 @@ import (
 // ID numbers the hops of one lab from 0. It is the index into the BPF maps.
 type ID uint16
 
+// None is the ID of no hop: of a packet that was seen elsewhere.
+const None ID = 1<<16 - 1
+
 // Direction is the way a packet passes a device, as seen by the device's
 // namespace.
 type Direction uint8
