@@ -50,6 +50,7 @@ func closingLine(c Closing, style Style) string {
 	parts := []string{amounts(
 		quantity(t.Paths, "path"), fmt.Sprintf("%d delivered", t.Delivered), unlessZero(t.LeftLab, "left the lab"),
 		unlessZero(t.Merged, "merged"), unlessZero(t.PartlyDelivered, "partly delivered"),
+		unlessZero(t.Dropped, "dropped"),
 		unlessZero(t.LastSeen, "not delivered"), unlessZero(t.Unfinished, "unfinished"))}
 	shown := ""
 	if c.Shown != nil {
@@ -177,6 +178,7 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		LeftLab         uint64 `json:"left_lab"`
 		Merged          uint64 `json:"merged"`
 		PartlyDelivered uint64 `json:"partly_delivered"`
+		Dropped         uint64 `json:"dropped"`
 		LastSeen        uint64 `json:"last_seen"`
 		Unfinished      uint64 `json:"unfinished"`
 		Retransmitted   uint64 `json:"retransmitted"`
@@ -190,7 +192,7 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		Sample *sampleJSON     `json:"sample,omitempty"`
 		Cost   costJSON        `json:"cost"`
 	}{
-		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.LastSeen, t.Unfinished,
+		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.Dropped, t.LastSeen, t.Unfinished,
 		t.Retransmitted, t.GivenUp, t.Forgotten, t.Sightings, t.Strays,
 		newLedgerJSON(c.Ledgers.Total), c.Shown, hops, sample,
 		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},

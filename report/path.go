@@ -10,6 +10,7 @@ import (
 	"github.com/nsbpf/nsbpf/collector"
 	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/trace"
+	"github.com/nsbpf/nsbpf/trace/why"
 )
 
 // PathText writes Paths as blocks of lines, one line a hop, in columns that are
@@ -22,6 +23,7 @@ type PathText struct {
 	buf   []byte
 
 	path  *trace.Path // the one being written
+	why   *why.Conclusion
 	lines []line
 	above int // the last line that was written
 }
@@ -50,9 +52,9 @@ func NewPathText(w io.Writer, hops []hop.Hop, style Style) *PathText {
 	return t
 }
 
-// Path writes p in one call of the writer.
-func (t *PathText) Path(p *trace.Path) error {
-	t.path, t.above = p, -1
+// Path writes p in one call of the writer, and why it ended if that was concluded.
+func (t *PathText) Path(p *trace.Path, c *why.Conclusion) error {
+	t.path, t.why, t.above = p, c, -1
 	t.lines = appendLines(t.lines[:0], p)
 	t.buf = append(t.buf[:0], t.style.Head...)
 	t.buf = append(t.buf, '#')
@@ -62,17 +64,21 @@ func (t *PathText) Path(p *trace.Path) error {
 	if p.Attempt > 1 {
 		t.attempt()
 	}
+	if p.Late > 0 {
+		t.note(t.style.Note, "the end of #", strconv.FormatUint(p.Late, 10))
+	}
 	t.buf = append(t.buf, '\n')
 	if p.Partial {
 		t.say("  … on its way already when it was first seen")
 	}
+	t.passages(-1)
 	for i := range t.lines {
-		if t.lines[i].parent < 0 {
+		if t.lines[i].parent < 0 && t.lines[i].hop != hop.None {
 			t.branch(i)
 		}
 	}
 	t.end()
-	t.path = nil
+	t.path, t.why = nil, nil
 	_, err := t.w.Write(t.buf)
 	return err
 }
@@ -147,7 +153,7 @@ func (t *PathText) line(i int) {
 	}
 	switch {
 	case st.Change.Readdressed():
-		t.note(t.style.Note, t.ends(st), words(st.Change))
+		t.note(t.style.Note, t.ends(st), words(st.Change)+t.translator(l))
 	case l.first == 0 && t.readdressed():
 		t.note("", t.ends(st), "")
 	}
@@ -158,6 +164,7 @@ func (t *PathText) line(i int) {
 	t.verdict(l)
 	t.buf = append(bytes.TrimRight(t.buf, " "), '\n')
 	t.above = i
+	t.passages(l.first)
 }
 
 // side returns the hop's direction, or xdp, which is before what comes in.
@@ -276,7 +283,9 @@ func (t *PathText) end() {
 		t.merged(&p.Merges[i])
 	}
 	switch {
-	case p.Verdict == trace.LastSeen:
+	case t.why != nil:
+		t.explained()
+	case p.Verdict == trace.LastSeen, p.Verdict == trace.Dropped:
 		t.lastSeen("")
 	case p.Verdict == trace.Unfinished:
 		t.say("  … on its way when the trace ended, last seen at " + t.hops[p.Steps[p.End].HopID()].String() + ", " + Duration(p.Duration()))
@@ -294,48 +303,6 @@ func (t *PathText) merged(m *trace.Merge) {
 		what = part(m.Length, t.path.Payload)
 	}
 	t.say("  → " + what + "merged into #" + strconv.FormatUint(m.Path, 10) + " at " + t.hops[m.Hop].String() + ", +" + Duration(m.Delta))
-}
-
-// lastSeen says where the Path, or that part of it, ended, and what is known of
-// why.
-func (t *PathText) lastSeen(what string) {
-	p := t.path
-	st := &p.Steps[p.End]
-	h := t.hops[st.HopID()]
-	if p.DroppedBy != 0 {
-		t.say("  " + t.style.Bad + "✗ dropped by filter " + strconv.Itoa(p.DroppedBy) + " at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
-		return
-	}
-	t.say("  " + t.style.Bad + "✗ " + what + "last seen at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
-	switch {
-	case p.GivenUp:
-		t.say("    given up: too many packets were on their way at once")
-	case len(p.Next) > 0:
-		t.say("    next hop would have been " + t.oneOf(p.Next))
-	case st.Addressed() && st.IsGroup():
-		t.say("    no node that it came to is known to own " + st.Dst().String())
-	case st.Addressed() && h.Direction == hop.Ingress:
-		t.say("    " + st.Dst().String() + " is not known to be an address of " + h.Node + ", which does not forward")
-	}
-}
-
-// oneOf names up to three hops.
-func (t *PathText) oneOf(ids []hop.ID) string {
-	const most = 3
-	var s string
-	for i, id := range ids {
-		switch {
-		case i == 0:
-		case i == most:
-			return s + " or one of " + strconv.Itoa(len(ids)-most) + " more"
-		case i == len(ids)-1:
-			s += " or "
-		default:
-			s += ", "
-		}
-		s += t.hops[id].String()
-	}
-	return s
 }
 
 // say writes a line of its own.

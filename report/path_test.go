@@ -183,7 +183,7 @@ func TestPathText(t *testing.T) {
 		return func(w io.Writer) error {
 			text := NewPathText(w, r.hops, style)
 			for _, p := range paths {
-				if err := text.Path(p); err != nil {
+				if err := text.Path(p, nil); err != nil {
 					return err
 				}
 			}
@@ -199,7 +199,7 @@ func TestPathJSON(t *testing.T) {
 	goldenJSON(t, "paths.json", "nsbpf.path/1", func(w io.Writer) error {
 		j := NewPathJSON(w, "nat", r.hops, 1_700_000_000_000_000_000)
 		for _, p := range paths {
-			if err := j.Path(p); err != nil {
+			if err := j.Path(p, nil); err != nil {
 				return err
 			}
 		}
@@ -215,7 +215,7 @@ func TestUplinkText(t *testing.T) {
 	r := record(t, topo)
 	r.send(icmp4(8, 0, "172.16.16.10", "8.8.8.8"), at{"left:left-veth out", 0, nil}, at{"host:left-br0-veth in", 11_800, nil},
 		at{"host:br0 in", 3_000, nil}, at{"host:eth0 out", 6_400, snat("10.1.2.3", 0)})
-	golden(t, "uplink.txt", func(w io.Writer) error { return NewPathText(w, r.hops, Style{}).Path(r.end()[0]) })
+	golden(t, "uplink.txt", func(w io.Writer) error { return NewPathText(w, r.hops, Style{}).Path(r.end()[0], nil) })
 }
 
 func TestHeadline(t *testing.T) {
@@ -263,7 +263,7 @@ func BenchmarkPathText(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		out.Reset()
-		if err := text.Path(paths[0]); err != nil {
+		if err := text.Path(paths[0], nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nsbpf/nsbpf/collector"
 	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/trace"
+	"github.com/nsbpf/nsbpf/trace/why"
 )
 
 // PathJSON writes Paths as JSON, one object a line, of schema nsbpf.path/1.
@@ -58,6 +59,12 @@ type pathDoc struct {
 	Steps   []stepDoc  `json:"steps"`
 	Merges  []mergeDoc `json:"merges,omitempty"`
 	Next    []string   `json:"next,omitempty"`
+
+	Late       uint64          `json:"late,omitempty"`
+	Drops      []dropDoc       `json:"drops,omitempty"`
+	Passages   []passageDoc    `json:"passages,omitempty"`
+	Rulings    []rulingDoc     `json:"rulings,omitempty"`
+	Conclusion *why.Conclusion `json:"conclusion,omitempty"`
 }
 
 type mergeDoc struct {
@@ -119,23 +126,27 @@ type stepDoc struct {
 	Verdict   string        `json:"verdict,omitempty"`
 }
 
-// Path writes p.
-func (j *PathJSON) Path(p *trace.Path) error {
+// Path writes p, and why it ended if that was concluded.
+func (j *PathJSON) Path(p *trace.Path, c *why.Conclusion) error {
 	first := &p.Steps[0].Sighting
 	j.doc = pathDoc{
 		Schema: "nsbpf.path/1", Lab: j.lab, Path: p.Number, TimeNS: j.time(first),
-		Verdict: p.Verdict.String(), End: j.hops[p.Steps[p.End].HopID()].String(), DurationNS: int64(p.Duration()),
+		Verdict: p.Verdict.String(), End: j.name(p.Steps[p.End].HopID()), DurationNS: int64(p.Duration()),
 		Partial: p.Partial, GivenUp: p.GivenUp, DroppedBy: p.DroppedBy, Packet: newPacketDoc(first),
-		Again: p.Again, Missing: p.Missing,
+		Again: p.Again, Missing: p.Missing, Late: p.Late, Conclusion: c,
+		Drops: j.doc.Drops[:0], Passages: j.doc.Passages[:0], Rulings: j.doc.Rulings[:0],
 		Steps: j.doc.Steps[:0], Merges: j.doc.Merges[:0], Next: j.doc.Next[:0],
 	}
 	if p.Attempt > 1 {
 		j.doc.Attempt = p.Attempt
 	}
 	for i := range p.Steps {
-		j.doc.Steps = append(j.doc.Steps, j.step(&p.Steps[i]))
+		if p.Steps[i].HopID() != hop.None {
+			j.doc.Steps = append(j.doc.Steps, j.step(&p.Steps[i]))
+		}
 	}
-	if p.InPieces() || len(p.Merges) > 0 {
+	j.told(p)
+	if len(j.doc.Steps) > 0 && (p.InPieces() || len(p.Merges) > 0) {
 		j.pieces(p)
 	}
 	for _, id := range p.Next {

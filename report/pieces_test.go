@@ -106,7 +106,7 @@ func TestPiecesText(t *testing.T) {
 	golden(t, "pieces.txt", func(w io.Writer) error {
 		text := NewPathText(w, r.hops, Style{})
 		for _, p := range paths {
-			if err := text.Path(p); err != nil {
+			if err := text.Path(p, nil); err != nil {
 				return err
 			}
 		}
@@ -119,7 +119,7 @@ func TestPiecesJSON(t *testing.T) {
 	goldenJSON(t, "pieces.json", "nsbpf.path/1", func(w io.Writer) error {
 		j := NewPathJSON(w, "nat", r.hops, 0)
 		for _, p := range paths {
-			if err := j.Path(p); err != nil {
+			if err := j.Path(p, nil); err != nil {
 				return err
 			}
 		}
