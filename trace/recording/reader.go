@@ -1,0 +1,276 @@
+package recording
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/nsbpf/nsbpf/bpf"
+	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/trace"
+)
+
+// ErrCut says that a recording ends before its end: the trace was killed, or is
+// still writing it. What was read before is good.
+var ErrCut = errors.New("the recording is cut off (was the trace killed?)")
+
+// longestLine bounds a line. A node's configuration can be long.
+const longestLine = 64 << 20
+
+// Reader reads a recording.
+type Reader struct {
+	in    *bufio.Reader
+	line  []byte
+	num   int  // of the line
+	ended bool // whether the line is the last, and has no end
+	start Start
+	input trace.Input
+	some  bool // whether input has anything
+	done  bool // whether its end was read
+}
+
+// NewReader returns a Reader of the lines of r, and reads what they start with.
+func NewReader(r io.Reader) (*Reader, error) {
+	l := &Reader{in: bufio.NewReaderSize(r, 1<<16)}
+	switch err := l.next(); {
+	case err == io.EOF:
+		return nil, errors.New("the recording is empty")
+	case err != nil:
+		return nil, err
+	}
+	var head struct {
+		Type    string `json:"type"`
+		Schema  string `json:"schema"`
+		Version string `json:"version"`
+	}
+	if err := l.decode(&head); err != nil || head.Type != typeStart || !strings.HasPrefix(head.Schema, "nsbpf.recording/") {
+		return nil, l.wrong("this is no recording of nsbpf (want an object of type %q and schema %q)", typeStart, Schema)
+	}
+	if head.Schema != Schema {
+		return nil, l.wrong("the recording is of schema %q, written by nsbpf %s (this nsbpf reads %q)", head.Schema, head.Version, Schema)
+	}
+	return l, l.decode(&l.start)
+}
+
+// Start returns what the recording starts with.
+func (r *Reader) Start() Start { return r.start }
+
+// Events returns what follows, in order, up to the first error. The slices of an
+// Event are the Reader's again when the next one is asked for. A recording that
+// ends without an End and a Next ends in [ErrCut].
+func (r *Reader) Events() iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			e, err := r.event()
+			if err == io.EOF {
+				return
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// event returns the next event, and io.EOF behind the last.
+func (r *Reader) event() (Event, error) {
+	r.forget()
+	for {
+		err := r.next()
+		if err == io.EOF && r.done {
+			return Event{}, io.EOF
+		}
+		if err == io.EOF && r.some { // what came of a batch that was cut off
+			r.some = false
+			return Event{Input: &r.input}, nil
+		}
+		if err == io.EOF {
+			return Event{}, ErrCut
+		}
+		if err != nil {
+			return Event{}, err
+		}
+		if r.done {
+			return Event{}, r.wrong("there is a line behind the end")
+		}
+		e, complete, err := r.take()
+		if err != nil && r.ended {
+			return Event{}, ErrCut
+		}
+		if err != nil || complete {
+			return e, err
+		}
+	}
+}
+
+// forget empties the input for the next one.
+func (r *Reader) forget() {
+	in := &r.input
+	*in = trace.Input{Runs: in.Runs[:0], Drops: in.Drops[:0], Passages: in.Passages[:0], Rulings: in.Rulings[:0]}
+	r.some = false
+}
+
+// take returns the event of the line, or adds it to the input.
+func (r *Reader) take() (e Event, complete bool, err error) {
+	kind, err := r.kind()
+	if err != nil {
+		return e, false, err
+	}
+	switch kind {
+	case typeSighting, typeDrop, typePassage, typeRuling:
+		r.some = true
+		return e, false, r.add(kind)
+	case typeUntil:
+		var l untilLine
+		err = r.decode(&l)
+		r.input.Until = l.TimeNS
+		return Event{Input: &r.input}, true, err
+	}
+	if r.some {
+		return e, false, r.wrong("a line of type %q before the %q that ends what came before", kind, typeUntil)
+	}
+	e, err = r.other(kind)
+	return e, true, err
+}
+
+// other returns the event of a line that is no part of an input.
+func (r *Reader) other(kind string) (e Event, err error) {
+	switch kind {
+	case typeSnap:
+		var l snapLine
+		err = r.decode(&l)
+		e.Snaps = []collector.Snap{l.snap()}
+	case typeFilters:
+		var l filtersLine
+		err = r.decode(&l)
+		e.Filters = l.Filters
+	case typeNode:
+		var l nodeLine
+		err = r.decode(&l)
+		e.Node = l.Node
+	case typePath:
+		var l pathLine
+		if err = r.decode(&l); l.Path != nil {
+			e.Path = &Path{JSON: l.Path}
+		}
+	case typeLedger:
+		var l ledgerLine
+		err = r.decode(&l)
+		e.Ledger = l.Ledger
+	case typeEnd:
+		var l endLine
+		err = r.decode(&l)
+		e.End, r.done = l.end(), true
+	case typeNext:
+		var l nextLine
+		err = r.decode(&l)
+		e.Next, r.done = l.File, true
+	default:
+		return e, r.wrong("a line of type %q is unknown", kind)
+	}
+	if err == nil && e.empty() {
+		err = r.wrong("a line of type %q without content", kind)
+	}
+	return e, err
+}
+
+// add adds the line to the input.
+func (r *Reader) add(kind string) error {
+	in := &r.input
+	switch kind {
+	case typeSighting:
+		run, err := r.run()
+		in.Runs = append(in.Runs, run)
+		return err
+	case typeDrop:
+		var l dropLine
+		err := r.decode(&l)
+		in.Drops = append(in.Drops, l.drop())
+		return err
+	case typePassage:
+		var l passageLine
+		err := r.decode(&l)
+		in.Passages = append(in.Passages, l.passage())
+		return err
+	}
+	var l rulingLine
+	err := r.decode(&l)
+	in.Rulings = append(in.Rulings, l.ruling())
+	return err
+}
+
+func (r *Reader) run() (run collector.Run, err error) {
+	var l sightingLine
+	if err := r.decode(&l); err != nil {
+		return run, err
+	}
+	if len(l.Steps) > bpf.MaxSteps {
+		return run, r.wrong("a sighting with %d steps (want at most %d)", len(l.Steps), bpf.MaxSteps)
+	}
+	run.Sighting = l.sighting()
+	run.Steps = uint8(len(l.Steps))
+	for i, s := range l.Steps {
+		run.Rest[i] = bpf.Step{Hop: s.Hop, DeltaNS: s.DeltaNS}
+	}
+	return run, nil
+}
+
+// kind returns the line's type.
+func (r *Reader) kind() (string, error) {
+	// As they are written, which saves reading the line twice.
+	if rest, ok := bytes.CutPrefix(r.line, []byte(`{"type":"`)); ok {
+		if kind, _, ok := bytes.Cut(rest, []byte(`"`)); ok {
+			return string(kind), nil
+		}
+	}
+	var head struct {
+		Type string `json:"type"`
+	}
+	if err := r.decode(&head); err != nil {
+		return "", err
+	}
+	return head.Type, nil
+}
+
+// decode reads the line into v.
+func (r *Reader) decode(v any) error {
+	if err := json.Unmarshal(r.line, v); err != nil {
+		return r.wrong("%w", err)
+	}
+	return nil
+}
+
+func (r *Reader) wrong(format string, args ...any) error {
+	return fmt.Errorf("line %d: "+format, append([]any{r.num}, args...)...)
+}
+
+// next reads the next line that is not empty.
+func (r *Reader) next() error {
+	for {
+		r.line = r.line[:0]
+		r.num++
+		for {
+			part, err := r.in.ReadSlice('\n')
+			r.line = append(r.line, part...)
+			if len(r.line) > longestLine {
+				return r.wrong("the line is longer than %d bytes", longestLine)
+			}
+			if err == bufio.ErrBufferFull {
+				continue
+			}
+			r.ended = err == io.EOF
+			if err != nil && (err != io.EOF || len(r.line) == 0) {
+				return err
+			}
+			break
+		}
+		if r.line = bytes.TrimSpace(r.line); len(r.line) > 0 {
+			return nil
+		}
+	}
+}
