@@ -6,7 +6,8 @@ BINARY  := nsbpf
 # Programs that tests and benchmarks compare with, and the packages they are in.
 # Building needs none of them.
 TOOLS   := ip:iproute2 tc:iproute2 nft:nftables ping:iputils-ping tcpdump:tcpdump \
-           bpftool:bpftool sysctl:procps setpriv:util-linux
+           bpftool:bpftool sysctl:procps setpriv:util-linux \
+           tshark:tshark capinfos:wireshark-common
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 .PHONY: help build install generate deps demo test test-root test-kernels lint bench clean

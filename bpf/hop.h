@@ -39,6 +39,7 @@ struct ledger {
 	__u64 filtered;	  /* the expression did not match */
 	__u64 sampled_out; /* not of the sample */
 	__u64 lost;	  /* the ring was full */
+	__u64 unsnapped;  /* of the traced: their bytes are not in the ring, which was full */
 };
 
 enum packet_flag {
@@ -126,4 +127,52 @@ struct run {
 	struct sighting first;
 	struct step rest[MAX_STEPS];
 	struct tuple orig;
+};
+
+/* What a record of the ring is that is no run: in the place of a sighting's steps. */
+enum record {
+	RECORD_DROP = 0x80,
+	RECORD_PASSAGE = 0x81,
+	RECORD_SNAP = 0x82,
+};
+
+#define MAX_CALLERS 8
+
+/* A packet that the kernel ended. */
+struct drop {
+	struct sighting seen; /* its hop is the node's number, its steps RECORD_DROP */
+	__u64 location;
+	__u64 callers[MAX_CALLERS]; /* innermost first; 0: no more */
+	__u32 reason;		    /* enum skb_drop_reason */
+	__u32 if_index;
+	__u8 matched;  /* the expression holds for it */
+	__u8 followed; /* it was selected at a hop */
+	__u8 pad[6];
+};
+
+/* A packet at one end of a netfilter hook. What it has in common with a sighting is where that has it. */
+struct passage {
+	__u64 time_ns;
+	__u64 skb;
+	__u64 pad;
+	__u32 pad2;
+	__u16 node;
+	__u8 family; /* enum nfproto */
+	__u8 hook;   /* enum nf_inet_hooks */
+	__u8 last;   /* behind all that stands at the hook */
+	__u8 pad3;
+	__u8 record; /* RECORD_PASSAGE */
+	__u8 pad4[5];
+};
+
+/* Goes before the first bytes of a packet. What it has in common with a sighting is where that has it. */
+struct snap {
+	__u64 time_ns; /* that of the run that begins with the packet */
+	__u64 skb;
+	__u64 captured; /* bytes that follow */
+	__u32 length;	/* of the packet */
+	__u16 hop;
+	__u8 pad[4];
+	__u8 record; /* RECORD_SNAP */
+	__u8 pad2[5];
 };

@@ -22,6 +22,7 @@ type Ledger struct {
 	Filtered   uint64 // the expression did not match
 	SampledOut uint64 // not of the sample
 	Lost       uint64 // the ring was full
+	Unsnapped  uint64 // of the traced: their [Snap] is missing, since the ring was full
 }
 
 // PacketFlag is a bit of [Packet.Flags].
@@ -147,6 +148,25 @@ type Passage struct {
 	Record Record // RecordPassage
 	_      [5]uint8
 }
+
+// FamilyName returns "ip" or "ip6", as nft has it.
+func (p *Passage) FamilyName() string {
+	if p.Family == 10 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+// HookName returns the hook as nft has it, such as "forward", and "" of one that
+// is not known.
+func (p *Passage) HookName() string {
+	if int(p.Hook) < len(hookNames) {
+		return hookNames[p.Hook]
+	}
+	return ""
+}
+
+var hookNames = [...]string{"prerouting", "input", "forward", "output", "postrouting"}
 
 // Snap goes before the first bytes of a packet. Its first fields are where a
 // [Sighting] has them.

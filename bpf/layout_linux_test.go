@@ -29,6 +29,9 @@ var layouts = map[string]reflect.Type{
 	"sighting": reflect.TypeFor[Sighting](),
 	"step":     reflect.TypeFor[Step](),
 	"run":      reflect.TypeFor[Run](),
+	"drop":     reflect.TypeFor[Drop](),
+	"passage":  reflect.TypeFor[Passage](),
+	"snap":     reflect.TypeFor[Snap](),
 
 	"histogram": reflect.TypeFor[Histogram](),
 	"timing":    reflect.TypeFor[Timing](),
@@ -69,6 +72,7 @@ func TestEnums(t *testing.T) {
 		"OUTCOME_MATCHED": int(OutcomeMatched), "OUTCOME_UNREAD": int(OutcomeUnread), "OUTCOME_COUNT": int(OutcomeCount),
 		"PACKET_SHORT": int(PacketShort), "PACKET_FRAGMENT": int(PacketFragment),
 		"PACKET_PORTS": int(PacketPorts), "PACKET_VLAN": int(PacketVLAN), "PACKET_QINQ": int(PacketQinQ),
+		"RECORD_DROP": int(RecordDrop), "RECORD_PASSAGE": int(RecordPassage), "RECORD_SNAP": int(RecordSnap),
 	}
 	if diff := cmp.Diff(enumerators(t, "hop.h"), want); diff != "" {
 		t.Errorf("hop.h and layout.go (-C +Go):\n%s", diff)
@@ -96,8 +100,8 @@ func objects(t *testing.T, order string) []*ebpf.CollectionSpec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 4 {
-		t.Fatalf("objects of %s: %v, want count, filter, trace and latency", order, files)
+	if len(files) != 5 {
+		t.Fatalf("objects of %s: %v, want count, filter, trace, latency and explain", order, files)
 	}
 	var specs []*ebpf.CollectionSpec
 	for _, f := range files {
@@ -135,10 +139,10 @@ func goMembers(s reflect.Type) []member {
 
 // plainName is what the two ways to write a member's name have in common.
 func plainName(name string) string {
-	switch name {
-	case "_":
+	switch {
+	case name == "_", strings.HasPrefix(name, "pad"):
 		return "pad"
-	case "pkt":
+	case name == "pkt":
 		return "packet"
 	}
 	return strings.ToLower(strings.ReplaceAll(name, "_", ""))
@@ -148,10 +152,11 @@ var (
 	cComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
 	cEnum    = regexp.MustCompile(`enum \w+ \{([^}]*)\};`)
 	cShift   = regexp.MustCompile(`^(\w+) = 1 << (\d+)$`)
+	cNumber  = regexp.MustCompile(`^(\w+) = (0x[0-9a-f]+)$`)
 )
 
 // enumerators returns the constants of a C file's enums: plain lists that count
-// from 0, and bits as 1 << n.
+// from 0, bits as 1 << n, and numbers in base 16.
 func enumerators(t *testing.T, file string) map[string]int {
 	t.Helper()
 	src, err := os.ReadFile(file)
@@ -169,6 +174,12 @@ func enumerators(t *testing.T, file string) map[string]int {
 					t.Fatal(err)
 				}
 				word, n = m[1], 1<<bit
+			} else if m := cNumber.FindStringSubmatch(word); m != nil {
+				value, err := strconv.ParseInt(m[2], 0, 32)
+				if err != nil {
+					t.Fatal(err)
+				}
+				word, n = m[1], int(value)
 			}
 			values[word] = n
 			n++

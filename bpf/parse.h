@@ -12,21 +12,28 @@ struct cursor {
 	void *start;
 	void *pos;
 	void *end;
+	bool far; /* these are the kernel's own addresses, whose memory is read by a probe */
 };
 
 /*
- * Yields a T at the cursor and moves behind it, or NULL. The assembly makes the
- * compiler derive both pointers from one register: the verifier would not see
- * that a check of one holds for the other.
+ * Yields a T at the cursor and moves behind it, or NULL. The T is the packet's own,
+ * or, where that is far, a copy in the room. The assembly makes the compiler derive
+ * both pointers from one register: the verifier would not see that a check of one
+ * holds for the other.
  */
-#define take(c, T)                                                  \
-	({                                                          \
-		T *_p = (c)->pos;                                   \
-		void *_next;                                        \
-		asm volatile("" : "+r"(_p));                        \
-		_next = _p + 1;                                     \
-		_next > (c)->end ? (T *)0 : ((c)->pos = _next, _p); \
+#define take(c, room)                                                                        \
+	({                                                                                   \
+		typeof(room) *_p = (c)->pos;                                                 \
+		void *_next;                                                                 \
+		asm volatile("" : "+r"(_p));                                                 \
+		_next = _p + 1;                                                              \
+		_next > (c)->end ? (typeof(room) *)0                                         \
+				 : ((c)->pos = _next, (c)->far ? copy_far(&(room), _p) : _p); \
 	})
+
+/* Copies what is at a kernel's address to *room, and returns that, or NULL. */
+#define copy_far(room, from) \
+	(bpf_probe_read_kernel(room, sizeof(*(room)), from) ? (typeof(room))0 : (room))
 
 /* Copies 32-bit words: what is on the stack must be written aligned. */
 static __always_inline void copy_v4(__u8 *to, const void *from)
@@ -44,8 +51,9 @@ static __always_inline void set_payload(struct packet *p, struct cursor *c)
 
 static __always_inline bool parse_tcp(struct cursor *c, struct packet *p)
 {
-	struct tcphdr *tcp = take(c, struct tcphdr);
-	__u32 len, *opt;
+	struct tcphdr room, *tcp = take(c, room);
+	__u32 len, word, *opt;
+	void *from;
 
 	if (!tcp)
 		return false;
@@ -57,14 +65,15 @@ static __always_inline bool parse_tcp(struct cursor *c, struct packet *p)
 	p->flags |= PACKET_PORTS;
 
 	len = (tcp->doff >> 4) * 4;
-	if (len < sizeof(*tcp) || (void *)tcp + len > c->end)
+	from = c->pos - sizeof(*tcp);
+	if (len < sizeof(*tcp) || from + len > c->end)
 		return false;
-	p->payload_off = (void *)tcp - c->start + len;
+	p->payload_off = from - c->start + len;
 
 	/* NOP, NOP, timestamp: the layout of every established connection on Linux. */
-	opt = take(c, __u32);
+	opt = take(c, word);
 	if (opt && len >= 32 && *opt == bpf_htonl(0x0101080a)) {
-		opt = take(c, __u32);
+		opt = take(c, word);
 		if (opt)
 			p->tsval = bpf_ntohl(*opt);
 	}
@@ -73,7 +82,7 @@ static __always_inline bool parse_tcp(struct cursor *c, struct packet *p)
 
 static __always_inline bool parse_udp(struct cursor *c, struct packet *p)
 {
-	struct udphdr *udp = take(c, struct udphdr);
+	struct udphdr room, *udp = take(c, room);
 
 	if (!udp)
 		return false;
@@ -93,7 +102,7 @@ static __always_inline bool is_echo(const struct packet *p)
 
 static __always_inline bool parse_icmp(struct cursor *c, struct packet *p)
 {
-	struct icmphdr *icmp = take(c, struct icmphdr);
+	struct icmphdr room, *icmp = take(c, room);
 
 	if (!icmp)
 		return false;
@@ -126,7 +135,7 @@ static __always_inline bool parse_transport(struct cursor *c, struct packet *p)
 
 static __always_inline bool parse_ipv4(struct cursor *c, struct packet *p)
 {
-	struct iphdr *ip = take(c, struct iphdr);
+	struct iphdr room, *ip = take(c, room);
 	__u32 options;
 
 	if (!ip)
@@ -157,8 +166,8 @@ static __always_inline bool is_extension(__u8 next)
 
 static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 {
-	struct ipv6hdr *ip = take(c, struct ipv6hdr);
-	struct ipv6_ext *ext;
+	struct ipv6hdr room, *ip = take(c, room);
+	struct ipv6_ext header, *ext;
 	__u8 next;
 	int i;
 
@@ -175,7 +184,7 @@ static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 	for (i = 0; i < IPV6_EXT_DEPTH; i++) {
 		if (!is_extension(next))
 			break;
-		ext = take(c, struct ipv6_ext);
+		ext = take(c, header);
 		if (!ext)
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
@@ -204,7 +213,7 @@ static __always_inline bool parse_ipv6(struct cursor *c, struct packet *p)
 
 static __always_inline bool parse_arp(struct cursor *c, struct packet *p)
 {
-	struct arphdr_ip *arp = take(c, struct arphdr_ip);
+	struct arphdr_ip room, *arp = take(c, room);
 
 	if (!arp)
 		return false;
@@ -232,8 +241,8 @@ static __always_inline bool parse_network(struct cursor *c, struct packet *p)
 /* Moves behind the link layer's headers: an Ethernet header and VLAN tags, or nothing. */
 static __always_inline bool parse_link(struct cursor *c, struct packet *p)
 {
-	struct ethhdr *eth = take(c, struct ethhdr);
-	struct vlan_hdr *tag;
+	struct ethhdr room, *eth = take(c, room);
+	struct vlan_hdr inner, *tag;
 	__be16 proto;
 	int i;
 
@@ -247,7 +256,7 @@ static __always_inline bool parse_link(struct cursor *c, struct packet *p)
 	for (i = 0; i < VLAN_DEPTH; i++) {
 		if (proto != bpf_htons(ETH_P_8021Q) && proto != bpf_htons(ETH_P_8021AD))
 			break;
-		tag = take(c, struct vlan_hdr);
+		tag = take(c, inner);
 		if (!tag)
 			return false;
 		if (!(p->flags & PACKET_VLAN)) {

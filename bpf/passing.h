@@ -84,10 +84,10 @@ struct {
 	__uint(max_entries, 1);
 } paused SEC(".maps");
 
-/* The hop's ledger, or NULL while nothing is to be seen. */
-static __always_inline struct ledger *open_ledger(void)
+/* The ledger with that index, or NULL while nothing is to be seen. */
+static __always_inline struct ledger *open_ledger(__u32 i)
 {
-	__u32 only = 0, i = hop_id;
+	__u32 only = 0;
 	__u32 *pause = bpf_map_lookup_elem(&paused, &only);
 
 	if (!pause || *pause)

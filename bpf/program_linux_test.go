@@ -123,7 +123,7 @@ func drainLedgers(t testing.TB, coll *ebpf.Collection) map[uint32]Ledger {
 	return drain(t, coll.Maps[MapLedgers], func(a, b Ledger) Ledger {
 		return Ledger{
 			Seen: a.Seen + b.Seen, Traced: a.Traced + b.Traced, Filtered: a.Filtered + b.Filtered,
-			SampledOut: a.SampledOut + b.SampledOut, Lost: a.Lost + b.Lost,
+			SampledOut: a.SampledOut + b.SampledOut, Lost: a.Lost + b.Lost, Unsnapped: a.Unsnapped + b.Unsnapped,
 		}
 	})
 }

@@ -32,8 +32,9 @@ const (
 	MapTaps     = "taps"     // [hop.ID] → ProgTraceXDP, where ProgGateXDP goes first
 	MapBodies   = "bodies"   // [hop.ID] → an XDP hop's own program, where both go then
 
-	mapPaused = "paused"
-	matchFunc = "match"
+	mapPaused   = "paused"
+	mapSnapping = "snapping"
+	matchFunc   = "match"
 )
 
 // CountSpec returns the count programs, tc and XDP.
@@ -78,6 +79,23 @@ func SetPaused(c *ebpf.Collection, yes bool) error {
 // changes about it.
 func SetSample(spec *ebpf.CollectionSpec, n uint32) error {
 	return set(spec, "sample_max", uint32(math.MaxUint32)/max(n, 1))
+}
+
+// MostSnap is the most bytes of a packet that [SetSnap] takes.
+const MostSnap = 1<<16 - 1
+
+// SetSnap lets the trace programs put the first n bytes of a packet before its run
+// in the ring, and begin a run at each hop.
+func SetSnap(spec *ebpf.CollectionSpec, n int) error {
+	if n < 0 || n > MostSnap {
+		return fmt.Errorf("%d bytes of a packet cannot be kept (want at most %d)", n, MostSnap)
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return err
+	}
+	spec.Maps[mapSnapping].MaxEntries = uint32(cpus)
+	return set(spec, "snap_len", uint32(n))
 }
 
 // SetRate lets the trace programs choose n packets a second at most.

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "passing.h"
+#include "snap.h"
 
 /* By hop. The loader sets max_entries. */
 struct {
@@ -157,6 +158,8 @@ static __always_inline void sight_frame(struct xdp_md *ctx, struct passing *p)
 	f->steps = 0;
 	f->tracked = 0;
 	f->pkt = p->pkt;
+	if (snap_len)
+		snap_frame(ctx, f);
 	s->hops = 1;
 	flush(s, p->now);
 }
@@ -179,7 +182,7 @@ static __always_inline void tap(struct xdp_md *ctx, struct ledger *l)
 SEC("xdp")
 int trace_xdp(struct xdp_md *ctx)
 {
-	struct ledger *l = open_ledger();
+	struct ledger *l = open_ledger(hop_id);
 
 	if (l)
 		tap(ctx, l);

@@ -66,13 +66,13 @@ static __always_inline bool known(const struct slot *s, struct __sk_buff *ctx, s
 
 /*
  * Whether the run of the known packet can go on: where it is unchanged and in the
- * same buffer. By another buffer the sighting of generic XDP is known to be of
+ * same buffer, and nobody asks for its bytes. By another buffer the sighting of generic XDP is known to be of
  * this packet, and a packet is told from one that looks the same and was given
  * the skb of one that died.
  */
 static __always_inline bool unchanged(const struct slot *s, struct __sk_buff *ctx, const struct passing *p)
 {
-	return s->hops && s->ends == p->stamp.ends && s->run.first.head == head_of(ctx);
+	return !snap_len && s->hops && s->ends == p->stamp.ends && s->run.first.head == head_of(ctx);
 }
 
 /* Adds this hop to the slot's run. Returns false if that is full or takes too long. */
@@ -124,6 +124,8 @@ static __always_inline void begin(struct slot *s, struct __sk_buff *ctx, struct 
 	f->pkt = p->pkt;
 	if (nfct)
 		read_conntrack(&s->run.orig, nfct);
+	if (snap_len)
+		snap_skb(ctx, f);
 }
 
 /* Whether the packet is one of the rate's: the generic cell rate algorithm (ITU-T I.371). */
@@ -246,7 +248,7 @@ static __always_inline void trace_packet(struct __sk_buff *ctx, struct ledger *l
 SEC("tc")
 int trace_tc(struct __sk_buff *ctx)
 {
-	struct ledger *l = open_ledger();
+	struct ledger *l = open_ledger(hop_id);
 
 	if (l)
 		trace_packet(ctx, l);

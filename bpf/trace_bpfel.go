@@ -34,6 +34,7 @@ type traceLedger struct {
 	Filtered   uint64
 	SampledOut uint64
 	Lost       uint64
+	Unsnapped  uint64
 }
 
 type traceRun struct {
@@ -110,6 +111,22 @@ type traceSlot struct {
 	Run       traceRun
 }
 
+type traceSnapped struct {
+	_    structs.HostLayout
+	Head struct {
+		_        structs.HostLayout
+		TimeNs   uint64
+		Skb      uint64
+		Captured uint64
+		Length   uint32
+		Hop      uint16
+		Pad      [4]uint8
+		Record   uint8
+		Pad2     [5]uint8
+	}
+	Bytes [65536]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -121,6 +138,7 @@ const (
 	traceMapPaused     = "paused"
 	traceMapRing       = "ring"
 	traceMapSlots      = "slots"
+	traceMapSnapping   = "snapping"
 	traceMapSpare      = "spare"
 	traceMapTaps       = "taps"
 	traceMapTcTaps     = "tc_taps"
@@ -138,6 +156,7 @@ const (
 	traceVarRateNs     = "rate_ns"
 	traceVarSampleMax  = "sample_max"
 	traceVarSelective  = "selective"
+	traceVarSnapLen    = "snap_len"
 	traceVarStarts     = "starts"
 	traceVarTerminal   = "terminal"
 	traceVarWakeAt     = "wake_at"
@@ -205,6 +224,7 @@ type traceMapSpecs struct {
 	Paused    *ebpf.MapSpec `ebpf:"paused"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
+	Snapping  *ebpf.MapSpec `ebpf:"snapping"`
 	Spare     *ebpf.MapSpec `ebpf:"spare"`
 	Taps      *ebpf.MapSpec `ebpf:"taps"`
 	TcTaps    *ebpf.MapSpec `ebpf:"tc_taps"`
@@ -223,6 +243,7 @@ type traceVariableSpecs struct {
 	RateNs     *ebpf.VariableSpec `ebpf:"rate_ns"`
 	SampleMax  *ebpf.VariableSpec `ebpf:"sample_max"`
 	Selective  *ebpf.VariableSpec `ebpf:"selective"`
+	SnapLen    *ebpf.VariableSpec `ebpf:"snap_len"`
 	Starts     *ebpf.VariableSpec `ebpf:"starts"`
 	Terminal   *ebpf.VariableSpec `ebpf:"terminal"`
 	WakeAt     *ebpf.VariableSpec `ebpf:"wake_at"`
@@ -257,6 +278,7 @@ type traceMaps struct {
 	Paused    *ebpf.Map `ebpf:"paused"`
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Slots     *ebpf.Map `ebpf:"slots"`
+	Snapping  *ebpf.Map `ebpf:"snapping"`
 	Spare     *ebpf.Map `ebpf:"spare"`
 	Taps      *ebpf.Map `ebpf:"taps"`
 	TcTaps    *ebpf.Map `ebpf:"tc_taps"`
@@ -271,6 +293,7 @@ func (m *traceMaps) Close() error {
 		m.Paused,
 		m.Ring,
 		m.Slots,
+		m.Snapping,
 		m.Spare,
 		m.Taps,
 		m.TcTaps,
@@ -290,6 +313,7 @@ type traceVariables struct {
 	RateNs     *ebpf.Variable `ebpf:"rate_ns"`
 	SampleMax  *ebpf.Variable `ebpf:"sample_max"`
 	Selective  *ebpf.Variable `ebpf:"selective"`
+	SnapLen    *ebpf.Variable `ebpf:"snap_len"`
 	Starts     *ebpf.Variable `ebpf:"starts"`
 	Terminal   *ebpf.Variable `ebpf:"terminal"`
 	WakeAt     *ebpf.Variable `ebpf:"wake_at"`

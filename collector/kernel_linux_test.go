@@ -30,7 +30,7 @@ func loadAt(t *testing.T, spec *ebpf.CollectionSpec, err error, prog string, sit
 	if err := errors.Join(err, rlimit.RemoveMemlock()); err != nil {
 		t.Fatal(err)
 	}
-	for name, n := range map[string]uint32{bpf.MapCounts: 2 * uint32(bpf.ReasonCount), bpf.MapLedgers: 2, bpf.MapRing: 1 << 20} {
+	for name, n := range map[string]uint32{bpf.MapCounts: 2 * uint32(bpf.ReasonCount), bpf.MapLedgers: 2 + bpf.OtherLedgers, bpf.MapRing: 1 << 20} {
 		if m := spec.Maps[name]; m != nil {
 			m.MaxEntries = n
 		}
@@ -83,8 +83,8 @@ func TestRing(t *testing.T) {
 	later := false
 	enough := errors.New("enough")
 	before := Now()
-	err = ring.Read(context.Background(), func(b []Run, until uint64) error {
-		got = append(got, b...)
+	err = ring.Read(context.Background(), func(b *Batch, until uint64) error {
+		got = append(got, b.Runs...)
 		// A run that comes later and wakes nobody is read all the same.
 		if until != 0 && !later {
 			later = true
@@ -128,7 +128,7 @@ func TestRingDrainsWhenDone(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	n := 0
-	if err := ring.Read(ctx, func(b []Run, _ uint64) error { n += len(b); return nil }); err != nil || n != 10 {
+	if err := ring.Read(ctx, func(b *Batch, _ uint64) error { n += len(b.Runs); return nil }); err != nil || n != 10 {
 		t.Errorf("%d runs, error %v", n, err)
 	}
 }
@@ -144,14 +144,14 @@ func TestRingSweeps(t *testing.T) {
 	const packets = 30
 	run(t, prog, 1)
 	n, rounds, said := 0, 0, uint64(0)
-	err = ring.Read(ctx, func(b []Run, until uint64) error {
-		for i := range b {
-			if b[i].TimeNS < said {
-				t.Errorf("a run of %d after all before %d were said to be there", b[i].TimeNS, said)
+	err = ring.Read(ctx, func(b *Batch, until uint64) error {
+		for _, r := range b.Runs {
+			if r.TimeNS < said {
+				t.Errorf("a run of %d after all before %d were said to be there", r.TimeNS, said)
 			}
 		}
 		said = max(said, until)
-		n += len(b)
+		n += len(b.Runs)
 		if n == packets {
 			cancel()
 		} else if until != 0 && rounds < packets-1 {
@@ -177,7 +177,7 @@ func TestLostRunsAreInTheLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copies.Maps[bpf.MapLedgers].MaxEntries = 2
+	copies.Maps[bpf.MapLedgers].MaxEntries = 2 + bpf.OtherLedgers
 	c, err := ebpf.NewCollection(copies)
 	if err != nil {
 		t.Fatal(err)
@@ -193,10 +193,10 @@ func TestLostRunsAreInTheLedger(t *testing.T) {
 		}
 	}
 	read := [2]uint64{}
-	err = ring.Drain(func(b []Run, _ uint64) error {
-		for i := range b {
-			for k := range b[i].Len() {
-				id, _ := b[i].At(k)
+	err = ring.Drain(func(b *Batch, _ uint64) error {
+		for _, r := range b.Runs {
+			for k := range r.Len() {
+				id, _ := r.At(k)
 				read[id]++
 			}
 		}

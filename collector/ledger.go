@@ -21,6 +21,7 @@ func (l Ledger) Add(m Ledger) Ledger {
 	l.Filtered += m.Filtered
 	l.SampledOut += m.SampledOut
 	l.Lost += m.Lost
+	l.Unsnapped += m.Unsnapped
 	return l
 }
 
@@ -34,4 +35,10 @@ type HopLedger struct {
 type Ledgers struct {
 	Total Ledger
 	Hops  []HopLedger
+	// Drops is of the packets that the kernel dropped in the lab's nodes, which no
+	// hop may have seen: Traced are those in the ring, Filtered those that the
+	// expression does not match, SampledOut those that were chosen at no hop while
+	// not all are. Passages is of what came to the ends of netfilter hooks. They are
+	// no part of Total.
+	Drops, Passages Ledger
 }

@@ -35,25 +35,38 @@ func ReadSnapshot(m *ebpf.Map, hops []hop.Hop) (Snapshot, error) {
 	return s, nil
 }
 
-// ReadLedgers reads the ledgers of hops from m, which is [bpf.MapLedgers].
+// ReadLedgers reads the ledgers of hops from m, which is [bpf.MapLedgers] with room
+// for [bpf.OtherLedgers] behind those of all hops.
 func ReadLedgers(m *ebpf.Map, hops []hop.Hop) (Ledgers, error) {
 	perCPU, cpus, err := readPerCPU[bpf.Ledger](m)
 	if err != nil {
 		return Ledgers{}, err
 	}
-	out := Ledgers{Hops: make([]HopLedger, len(hops))}
+	others := len(perCPU) - bpf.OtherLedgers*cpus
+	if others < 0 {
+		return Ledgers{}, fmt.Errorf("reading %s: no room for ledgers that are of no hop", m)
+	}
+	out := Ledgers{
+		Hops:     make([]HopLedger, len(hops)),
+		Drops:    sumLedgers(perCPU[others+bpf.LedgerDrops*cpus:][:cpus]),
+		Passages: sumLedgers(perCPU[others+bpf.LedgerPassages*cpus:][:cpus]),
+	}
 	for i, h := range hops {
-		values, err := ofIndex(perCPU, cpus, uint32(h.ID))
+		values, err := ofIndex(perCPU[:others], cpus, uint32(h.ID))
 		if err != nil {
 			return Ledgers{}, fmt.Errorf("reading the ledger of %s: %w", h, err)
 		}
-		out.Hops[i].Hop = h
-		for _, l := range values {
-			out.Hops[i].Ledger = out.Hops[i].Add(Ledger(l))
-		}
+		out.Hops[i] = HopLedger{h, sumLedgers(values)}
 		out.Total = out.Total.Add(out.Hops[i].Ledger)
 	}
 	return out, nil
+}
+
+func sumLedgers(values []bpf.Ledger) (sum Ledger) {
+	for _, l := range values {
+		sum = sum.Add(Ledger(l))
+	}
+	return sum
 }
 
 // readPerCPU returns the values of a per-CPU array, index by index and within

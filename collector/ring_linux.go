@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// batchSize bounds the runs of one call; 512 of them stay in the cache.
+	// batchSize bounds the records of one call; 512 runs stay in the cache.
 	batchSize = 512
 	// tick is how long a run may wait in the ring: below a high-water mark the
 	// programs wake nobody, because a wake-up costs more than the rest of tracing
@@ -54,7 +54,7 @@ type Ring struct {
 	mask     uintptr  // of the data's size
 	epoll    int
 	events   [1]unix.EpollEvent
-	batch    []Run
+	batch    Batch
 
 	sweep *ebpf.Program
 	swept uint64  // when
@@ -66,7 +66,7 @@ type Ring struct {
 // [bpf.ProgSweep] of the same programs. A ring has one reader at a time. Close it
 // after use.
 func OpenRing(m *ebpf.Map, sweep *ebpf.Program) (_ *Ring, err error) {
-	r := &Ring{epoll: -1, batch: make([]Run, 0, batchSize), sweep: sweep}
+	r := &Ring{epoll: -1, batch: Batch{Runs: make([]Run, 0, batchSize)}, sweep: sweep}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("opening the ring %s: %w", m, errors.Join(err, r.Close()))
@@ -91,13 +91,13 @@ func OpenRing(m *ebpf.Map, sweep *ebpf.Program) (_ *Ring, err error) {
 	return r, unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, m.FD(), &event)
 }
 
-// Read calls fn with the runs of the ring, in their order, until ctx is done; then
+// Read calls fn with the records of the ring, those of a kind in their order, until ctx is done; then
 // it reads what is left and returns nil. Where until is not 0, all sightings
 // before that time, on the clock of [Now], have been given; that is said every 10
-// ms or so, of an idle ring every 40, with or without runs. The batch is fn's until it returns.
+// ms or so, of an idle ring every 40, with or without records. The batch is fn's until it returns.
 //
 // An error of fn ends Read and is returned as it is.
-func (r *Ring) Read(ctx context.Context, fn func(batch []Run, until uint64) error) error {
+func (r *Ring) Read(ctx context.Context, fn func(batch *Batch, until uint64) error) error {
 	pause := tick
 	for ctx.Err() == nil {
 		if Now()-r.swept >= uint64(pause) {
@@ -109,7 +109,7 @@ func (r *Ring) Read(ctx context.Context, fn func(batch []Run, until uint64) erro
 		if err != nil {
 			return err
 		}
-		if len(r.batch) > 0 {
+		if r.batch.Len() > 0 {
 			pause = tick
 		}
 		if !empty {
@@ -126,7 +126,7 @@ func (r *Ring) Read(ctx context.Context, fn func(batch []Run, until uint64) erro
 // Drain calls fn with what there is now, as Read does, and does not wait.
 // Programs that are still attached may fill the ring as fast as it is read, so
 // what comes while it drains may stay.
-func (r *Ring) Drain(fn func(batch []Run, until uint64) error) error {
+func (r *Ring) Drain(fn func(batch *Batch, until uint64) error) error {
 	if err := r.sweepIdle(0); err != nil {
 		return err
 	}
@@ -136,7 +136,8 @@ func (r *Ring) Drain(fn func(batch []Run, until uint64) error) error {
 			return err
 		}
 	}
-	return r.tell(nil, fn)
+	r.batch.reset()
+	return r.tell(fn)
 }
 
 // sweepIdle has the runs handed over that had no further hop for that long.
@@ -151,23 +152,23 @@ func (r *Ring) sweepIdle(age time.Duration) error {
 }
 
 // next calls fn with a batch, and says whether the ring was then empty.
-func (r *Ring) next(fn func([]Run, uint64) error) (empty bool, err error) {
+func (r *Ring) next(fn func(*Batch, uint64) error) (empty bool, err error) {
 	if empty, err = r.fill(); err != nil {
 		return false, err
 	}
-	return empty, r.tell(r.batch, fn)
+	return empty, r.tell(fn)
 }
 
 // tell calls fn if there is anything to say.
-func (r *Ring) tell(batch []Run, fn func([]Run, uint64) error) error {
+func (r *Ring) tell(fn func(*Batch, uint64) error) error {
 	var until uint64
 	if r.until != 0 && int(*r.read-r.mark) >= 0 {
 		until, r.until = r.until, 0
 	}
-	if len(batch) == 0 && until == 0 {
+	if r.batch.Len() == 0 && until == 0 {
 		return nil
 	}
-	return fn(batch, until)
+	return fn(&r.batch, until)
 }
 
 // Bits of a record's header: its length, and above that what state it is in.
@@ -179,9 +180,9 @@ const (
 
 // fill makes a batch of what is in the ring, and says whether that was all.
 func (r *Ring) fill() (empty bool, err error) {
-	r.batch = r.batch[:0]
+	r.batch.reset()
 	at, end := *r.read, atomic.LoadUintptr(r.written)
-	for at != end && len(r.batch) < batchSize {
+	for n := 0; at != end && n < batchSize; n++ {
 		record := r.data[at&r.mask:]
 		header := atomic.LoadUint32((*uint32)(unsafe.Pointer(&record[0])))
 		if header&recordBusy != 0 {
@@ -190,9 +191,7 @@ func (r *Ring) fill() (empty bool, err error) {
 		}
 		size := uintptr(header &^ (recordBusy | recordDiscard))
 		if header&recordDiscard == 0 {
-			n := len(r.batch)
-			r.batch = r.batch[:n+1]
-			if err := Decode(record[recordHeader:recordHeader+size], &r.batch[n]); err != nil {
+			if err := r.batch.add(record[recordHeader : recordHeader+size]); err != nil {
 				return false, err
 			}
 		}

@@ -6,6 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsbpf/nsbpf/bpf"
 )
 
 // slowly keeps [rcu.Expedite] from turning the machine's knob: a record that
@@ -95,4 +100,38 @@ func BenchmarkLatencyAttach(b *testing.B) {
 		}
 		b.ReportMetric(float64(closing.Nanoseconds())/float64(b.N), "close-ns/op")
 	})
+}
+
+// BenchmarkDrop reports what the program takes for a packet that the kernel drops,
+// by the kernel's own statistics.
+func BenchmarkDrop(b *testing.B) {
+	for name, opts := range map[string]TraceOptions{
+		"traced":    {Ring: 1 << 28},
+		"full ring": {Ring: 4096},
+		"filtered":  {Match: compile(b, "tcp")},
+	} {
+		b.Run(name, func(b *testing.B) {
+			lab := up(b, preset(b, "pair"))
+			in(b, lab, "left", "sh", "-ec", outputRule)
+			tr := startTrace(b, lab, opts)
+			stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer stats.Close()
+			empty, err := emptyRun()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			sendTo(b, lab, "left", "172.16.16.20:9", b.N)
+			b.StopTimer()
+			s, err := tr.programs.Programs[bpf.ProgDrop].Stats()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64((s.Runtime-empty*time.Duration(s.RunCount)).Nanoseconds())/float64(s.RunCount), "ns/drop")
+			b.ReportMetric(float64(s.RecursionMisses), "missed")
+		})
+	}
 }

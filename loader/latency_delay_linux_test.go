@@ -145,14 +145,14 @@ func edgeTimes(tb testing.TB, lab *topology.Lab, tr *Trace) []time.Duration {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	err = ring.Drain(func(batch []collector.Run, until uint64) error {
-		joiner.Add(batch, until)
+	err = ring.Drain(func(batch *collector.Batch, until uint64) error {
+		joiner.Add(trace.Input{Runs: batch.Runs, Until: until})
 		return nil
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	joiner.Add(nil, collector.Now()+uint64(time.Second)) // nothing more will come
+	joiner.Add(trace.Input{Until: collector.Now() + uint64(time.Second)}) // nothing more will come
 	joiner.Flush()
 	return times
 }

@@ -30,20 +30,32 @@ type TraceOptions struct {
 	Sample uint32
 	// Rate is how many packets are chosen in a second at most; 0: all.
 	Rate uint32
+	// Snap is how many bytes of a packet are put in the ring before each of its runs,
+	// which then have one hop each; 0: none. See [bpf.SetSnap].
+	Snap int
+	// Explain looks also at both ends of each netfilter hook of each node.
+	Explain bool
 }
 
 // Trace is a trace program on every tc hop of the lab and on every XDP hop that
 // has a program, for as long as the process lives or until Close. Filters that
 // are added to such an XDP hop or removed meanwhile change nothing about that; a
 // program that comes where none was when the trace began is not seen through.
+// Between the hops it sees which packets the kernel drops in the lab's nodes.
 type Trace struct {
-	Ring    *ebpf.Map     // of bpf.Run
+	Ring    *ebpf.Map     // of bpf.Run, bpf.Drop and bpf.Passage
 	Sweep   *ebpf.Program // bpf.ProgSweep
-	Ledgers *ebpf.Map     // by hop: bpf.Ledger, per CPU
+	Ledgers *ebpf.Map     // by hop: bpf.Ledger, per CPU, and behind them bpf.OtherLedgers
 	Hops    []hop.Hop     // where it stands
+	Bare    []hop.ID      // of Hops, those whose packets have no Ethernet header
 	Taken   []hop.Hop     // XDP hops where it does not, because another trace does
+	Nodes   []string      // by the numbers that bpf.Drop and bpf.Passage have of them
+	Unarmed []string      // what it cannot see of what was asked, and why: a sentence each
+	// Traced is bpf.ProgTraced, nil if it was not asked to explain or cannot be.
+	Traced *ebpf.Program
 
 	guest
+	explainer
 	turn     turn
 	gates    gates
 	standins standins
@@ -93,6 +105,9 @@ func (l *Loader) Trace(ctx context.Context, opts TraceOptions) (_ *Trace, err er
 	if err := t.gates.attach(ctx, t.coll); err != nil {
 		return nil, err
 	}
+	if err := t.explain(ctx, l, opts); err != nil {
+		return nil, err
+	}
 	return t, bpf.SetPaused(t.coll, false)
 }
 
@@ -122,6 +137,11 @@ func (t *Trace) open(l *Loader, hook Hook) (_ *places, err error) {
 		return nil, errors.Join(err, ps.Close())
 	}
 	ps.connect(l.lab.Topology.Edges(t.Hops))
+	for _, p := range ps.all {
+		if !p.ethernet {
+			t.Bare = append(t.Bare, p.ID)
+		}
+	}
 	return ps, nil
 }
 
@@ -132,9 +152,10 @@ func (t *Trace) load(ps *places, opts TraceOptions) (*ebpf.Collection, error) {
 		return nil, err
 	}
 	hops := uint32(ps.all[len(ps.all)-1].ID) + 1
-	for _, m := range []string{bpf.MapLedgers, bpf.MapTCTaps, bpf.MapTaps} {
+	for _, m := range []string{bpf.MapTCTaps, bpf.MapTaps} {
 		spec.Maps[m].MaxEntries = hops
 	}
+	spec.Maps[bpf.MapLedgers].MaxEntries = hops + bpf.OtherLedgers
 	shared := make(map[string]*ebpf.Map)
 	for name, m := range map[string]*ebpf.Map{bpf.MapCounts: t.standins.counts, bpf.MapBodies: t.gates.bodies} {
 		if m != nil {
@@ -169,25 +190,32 @@ func traceSpec(opts TraceOptions) (*ebpf.CollectionSpec, error) {
 		size = DefaultRing
 	}
 	spec.Maps[bpf.MapRing].MaxEntries = uint32(size)
-	if err := bpf.SetWakeAt(spec, uint64(size)/8); err != nil {
-		return nil, err
+	if opts.Snap != 0 {
+		if err := bpf.SetSnap(spec, opts.Snap); err != nil {
+			return nil, err
+		}
 	}
+	return spec, choose(spec, opts)
+}
+
+// choose has the programs of spec choose the packets that opts want.
+func choose(spec *ebpf.CollectionSpec, opts TraceOptions) error {
 	if opts.Match != nil {
 		if err := bpf.SetMatch(spec, opts.Match); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if opts.Sample > 1 {
 		if err := bpf.SetSample(spec, opts.Sample); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if opts.Rate > 0 {
 		if err := bpf.SetRate(spec, opts.Rate); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return spec, nil
+	return bpf.SetWakeAt(spec, uint64(spec.Maps[bpf.MapRing].MaxEntries)/8)
 }
 
 // entry returns the program that the kernel calls at a tc hop, or nil: its time
@@ -223,7 +251,7 @@ func (t *Trace) detach() error {
 	if t.coll != nil {
 		errs = append(errs, bpf.SetPaused(t.coll, true), t.gates.detach(t.coll), t.standins.detach(t.coll))
 	}
-	errs = append(errs, t.gates.Close(), t.standins.Close(), t.turn.Close(), t.guest.Detach())
+	errs = append(errs, t.explainer.detach(), t.gates.Close(), t.standins.Close(), t.turn.Close(), t.guest.Detach())
 	return errors.Join(errs...)
 }
 
@@ -232,4 +260,10 @@ func (t *Trace) Close() error {
 	err := t.Detach()
 	t.free()
 	return err
+}
+
+// free frees what a detached trace has.
+func (t *Trace) free() {
+	t.guest.free()
+	t.explainer.free()
 }

@@ -42,8 +42,8 @@ func sightings(t *testing.T, tr *Trace) []collector.Run {
 		t.Fatal(err)
 	}
 	var all []collector.Run
-	if err := ring.Drain(func(batch []collector.Run, _ uint64) error {
-		all = append(all, batch...)
+	if err := ring.Drain(func(batch *collector.Batch, _ uint64) error {
+		all = append(all, batch.Runs...)
 		return nil
 	}); err != nil {
 		t.Fatal(err)

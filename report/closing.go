@@ -21,6 +21,9 @@ type Closing struct {
 	// Shown is how many paths were as the expression wants them; nil: all.
 	Shown *uint64
 	Cost  collector.Cost
+	// Unended says that neither Ledgers nor Cost are known: it is a recording's that
+	// has no end.
+	Unended bool
 }
 
 // ClosingText writes what became of the paths, and of every packet that was
@@ -65,7 +68,11 @@ func closingLine(c Closing, style Style) string {
 	if t.Forgotten > 0 {
 		parts = append(parts, quantity(t.Forgotten, "connection")+" forgotten")
 	}
-	return strings.Join(append(parts, ledgerText(c.Ledgers.Total, style)), " · ") + "\n"
+	ledger := ledgerText(c.Ledgers.Total, style)
+	if c.Unended {
+		ledger = style.Bad + "the recording has no end" + style.Reset + ": what was seen and lost is not known"
+	}
+	return strings.Join(append(parts, ledger), " · ") + "\n"
 }
 
 func ledgerText(l collector.Ledger, style Style) string {
@@ -187,14 +194,15 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		Sightings       uint64 `json:"sightings"`
 		Strays          uint64 `json:"strays"`
 		ledgerJSON
-		Shown  *uint64         `json:"shown,omitempty"`
-		Hops   []hopLedgerJSON `json:"hops"`
-		Sample *sampleJSON     `json:"sample,omitempty"`
-		Cost   costJSON        `json:"cost"`
+		Unended bool            `json:"unended,omitempty"`
+		Shown   *uint64         `json:"shown,omitempty"`
+		Hops    []hopLedgerJSON `json:"hops"`
+		Sample  *sampleJSON     `json:"sample,omitempty"`
+		Cost    costJSON        `json:"cost"`
 	}{
 		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.Dropped, t.LastSeen, t.Unfinished,
 		t.Retransmitted, t.GivenUp, t.Forgotten, t.Sightings, t.Strays,
-		newLedgerJSON(c.Ledgers.Total), c.Shown, hops, sample,
+		newLedgerJSON(c.Ledgers.Total), c.Unended, c.Shown, hops, sample,
 		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},
 	})
 }

@@ -213,11 +213,16 @@ func icmpName(s *collector.Sighting) string {
 	default:
 		return ""
 	}
-	if name, ok := names[icmpKind{p.ICMPType, p.ICMPCode}]; ok {
+	return named(names, p.ICMPType, p.ICMPCode)
+}
+
+// named returns the name of an ICMP message.
+func named(names map[icmpKind]string, kind, code uint8) string {
+	if name, ok := names[icmpKind{kind, code}]; ok {
 		return name
 	}
-	if name, ok := names[icmpKind{p.ICMPType, anyCode}]; ok {
+	if name, ok := names[icmpKind{kind, anyCode}]; ok {
 		return name
 	}
-	return "type " + strconv.Itoa(int(p.ICMPType)) + " code " + strconv.Itoa(int(p.ICMPCode))
+	return "type " + strconv.Itoa(int(kind)) + " code " + strconv.Itoa(int(code))
 }

@@ -152,7 +152,7 @@ func (j *Joiner) emitBelated(limit uint64) {
 // pass gives p its place: at the step behind which it happened, or before the
 // first of a Path that is yet to begin.
 func (j *Joiner) pass(p *Passage) {
-	if j.config.Identity == Auto {
+	if j.config.Identity == Auto && !j.unplaced.begins(p) {
 		if o := j.skbs.find(p.Skb); o != nil {
 			if i := o.stepOf(p.Skb, p.TimeNS); i >= 0 && !o.marks[i].ended {
 				p.Step = i
@@ -179,6 +179,14 @@ func (u *unplaced) add(p Passage) {
 		*u = slices.Delete(*u, 0, mostUnplaced/2)
 	}
 	*u = append(*u, p)
+}
+
+// begins says whether p is of a packet that begins its way in the node, as what
+// passes the output hook does: its skb may have been another's.
+func (u unplaced) begins(p *Passage) bool {
+	return p.Hook == "output" || slices.ContainsFunc(u, func(q Passage) bool {
+		return q.Skb == p.Skb && q.Node == p.Node && q.Hook == "output"
+	})
 }
 
 // take gives o those of its skb in the node where it begins.

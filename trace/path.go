@@ -164,3 +164,9 @@ const (
 func (m Match) String() string {
 	return [...]string{"", "skb", "head", "segments", "fingerprint", "order"}[m]
 }
+
+// Lost says whether p, or some of it, did not come to an end that is known to be
+// good, and it was waited for long enough to say so.
+func (p *Path) Lost() bool {
+	return p.Verdict == LastSeen || p.Verdict == Dropped || p.Verdict == PartlyDelivered
+}

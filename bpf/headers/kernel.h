@@ -27,6 +27,7 @@ typedef _Bool bool;
 
 /* include/uapi/linux/bpf.h */
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
@@ -92,9 +93,20 @@ struct __sk_buff {
 	__u32 gso_size;
 };
 
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
+};
+
+/* include/uapi/linux/netfilter.h */
+#define NF_ACCEPT 1
+
 /* include/uapi/linux/pkt_cls.h: go on with the next program or filter. Also TCX_NEXT. */
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT 2
+
+/* include/uapi/linux/if_arp.h */
+#define ARPHRD_ETHER 1
+#define ARPHRD_LOOPBACK 772
 
 /* include/uapi/linux/if_ether.h, in.h, icmpv6.h */
 #define ETH_ALEN 6
@@ -197,10 +209,83 @@ struct icmphdr {
 /* Inside the kernel. */
 #define CO_RE __attribute__((preserve_access_index))
 
-struct sk_buff {
-	unsigned char *head;
-	unsigned long _nfct;
+struct ns_common {
+	unsigned int inum;
 } CO_RE;
+
+struct net {
+	struct ns_common ns;
+} CO_RE;
+
+typedef struct {
+	struct net *net;
+} CO_RE possible_net_t;
+
+struct net_device {
+	possible_net_t nd_net;
+	int ifindex;
+	unsigned short type;
+} CO_RE;
+
+struct sock_common {
+	possible_net_t skc_net;
+} CO_RE;
+
+struct sock {
+	struct sock_common __sk_common;
+} CO_RE;
+
+struct dst_entry {
+	struct net_device *dev;
+} CO_RE;
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned char *head;
+	unsigned char *data;
+	unsigned long _skb_refdst;
+	unsigned long _nfct;
+	unsigned int len;
+	unsigned int tail;
+	unsigned int end;
+	int skb_iif;
+	__be16 vlan_proto;
+	__u16 vlan_tci;
+	__be16 protocol;
+	__u16 network_header;
+	__u16 mac_header;
+} CO_RE;
+
+/* Whether there is a tag, before Linux 6.2 and from then on. */
+struct sk_buff___before_6_2 {
+	__u8 vlan_present : 1;
+} CO_RE;
+
+struct sk_buff___from_6_2 {
+	__u32 vlan_all;
+} CO_RE;
+
+struct skb_shared_info {
+	unsigned short gso_size;
+	unsigned short gso_segs;
+} CO_RE;
+
+enum skb_drop_reason {
+	SKB_NOT_DROPPED_YET,
+	SKB_CONSUMED,
+};
+
+struct nf_hook_state {
+	__u8 hook;
+	__u8 pf;
+	struct net *net;
+} CO_RE;
+
+struct bpf_nf_ctx {
+	const struct nf_hook_state *state;
+	struct sk_buff *skb;
+};
 
 struct xdp_buff {
 	void *data_hard_start;

@@ -120,9 +120,9 @@ func TestCountersEqualIPLink(t *testing.T) {
 		gso  bool
 		run  func(*testing.T)
 	}{
-		{"ping", false, func(t *testing.T) { ping(t, "-c3", "-i0.01", "8.8.8.8") }},
-		{"ping -6", false, func(t *testing.T) { ping(t, "-c3", "-i0.01", "-6", "2001:4860:4860::8888") }},
-		{"large ping", false, func(t *testing.T) { ping(t, "-s9000", "8.8.8.8") }},
+		{"ping", false, func(t *testing.T) { pingLeft(t, "-c3", "-i0.01", "8.8.8.8") }},
+		{"ping -6", false, func(t *testing.T) { pingLeft(t, "-c3", "-i0.01", "-6", "2001:4860:4860::8888") }},
+		{"large ping", false, func(t *testing.T) { pingLeft(t, "-s9000", "8.8.8.8") }},
 		{"tcp", true, load(bench.TCP(left, wan, outside), 300*time.Millisecond)},
 		{"udp", false, load(bench.UDP(left, wan, outside), 20*time.Millisecond)},
 	} {

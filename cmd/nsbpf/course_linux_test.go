@@ -384,3 +384,14 @@ func unresolvedDiscards(t *testing.T) (sum uint64) {
 	}
 	return sum
 }
+
+// joinerConfig tells the joiner what is known of the lab.
+func joinerConfig(lab *topology.Lab, hops []hop.Hop, id trace.Identity) (trace.Config, error) {
+	owners, err := addressOwners(lab)
+	return trace.Config{
+		Hops:     hops,
+		Edges:    lab.Topology.Edges(hops),
+		Owners:   owners,
+		Identity: id,
+	}, err
+}

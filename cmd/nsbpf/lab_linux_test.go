@@ -31,8 +31,8 @@ func upLab(t testing.TB, args ...string) {
 	testenv.Run(t, "nsbpf", append([]string{"up"}, args...)...)
 }
 
-// ping pings as ping does with -c1 and args, in left.
-func ping(t testing.TB, args ...string) {
+// pingLeft pings as ping does with -c1 and args, in left.
+func pingLeft(t testing.TB, args ...string) {
 	t.Helper()
 	testenv.Run(t, "nsbpf", append([]string{"exec", "left", "--", "ping", "-nqc1"}, args...)...)
 }
@@ -133,7 +133,7 @@ func loadAndPing(t *testing.T) {
 			return err
 		})
 	}
-	ping(t, "-c", "5", "-i", "0.1", outside.String())
+	pingLeft(t, "-c", "5", "-i", "0.1", outside.String())
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestKilledTrace(t *testing.T) {
 			leavesNothing(t)
 			before := clsactOf(t, "eth0")
 			trace := startTrace(t, append([]string{"up", "--trace"}, tt.args...)...)
-			ping(t, outside.String())
+			pingLeft(t, outside.String())
 			if _, err := trace.end(syscall.SIGKILL); err == nil {
 				t.Error("killed, and yet it succeeded")
 			}

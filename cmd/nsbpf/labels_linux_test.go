@@ -12,7 +12,7 @@ import (
 // learn tells of each run which packet it is of: probes by the id in their
 // payload, fragments by that of the datagram, TCP by its sequence numbers and by
 // when it was sent. Of all else it is not known.
-func (r *recording) learn(t *testing.T, o *oracle) {
+func (r *tape) learn(t *testing.T, o *oracle) {
 	t.Helper()
 	l := learner{oracle: o, truth: &r.truth, probes: map[int]int{}, datagrams: map[datagram]int{}, streams: map[stream]*sendings{}}
 	var order []*entry
@@ -197,7 +197,7 @@ func (l *learner) receives(r *collector.Run) bool {
 }
 
 // conclude notes which segments arrived.
-func (r *recording) conclude(l *learner) {
+func (r *tape) conclude(l *learner) {
 	for _, of := range l.streams {
 		for i := range of.segments {
 			if g := &of.segments[i]; g.arrived >= g.end-g.start {

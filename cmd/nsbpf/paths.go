@@ -2,85 +2,121 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/nsbpf/nsbpf/collector"
-	"github.com/nsbpf/nsbpf/internal/hop"
-	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/report"
-	"github.com/nsbpf/nsbpf/topology"
 	"github.com/nsbpf/nsbpf/trace"
+	"github.com/nsbpf/nsbpf/trace/recording"
+	"github.com/nsbpf/nsbpf/trace/why"
 )
 
-// pathPrinter writes Paths as they complete.
+// pathPrinter writes the paths of a session as they complete, and records them.
 type pathPrinter struct {
 	env     *env
-	lab     string
 	run     traceRun
+	session *session
+	want    func(*trace.Path) bool // nil: all
 	out     *bufio.Writer
-	write   func(*trace.Path) error
-	times   *trace.EdgeTimes // of a summary
-	hops    []hop.Hop
-	start   time.Time
+	write   func(*trace.Path, *why.Conclusion) error // nil: nothing is written
+	times   *trace.EdgeTimes                         // of a summary
 	enough  context.CancelFunc
 	printed uint64
-	err     error
+
+	// Of a recording.
+	line     bytes.Buffer
+	lineJSON *report.PathJSON
 }
 
-func newPathPrinter(e *env, lab *topology.Lab, hops []hop.Hop, run traceRun, enough context.CancelFunc) *pathPrinter {
-	p := &pathPrinter{env: e, lab: lab.Name, run: run, out: bufio.NewWriterSize(e.stdout, 1<<16), enough: enough}
-	p.hops, p.start = hops, time.Now()
+// newPathPrinter returns a printer that calls enough when it has printed as many
+// paths as it was to. It is to be opened.
+func newPathPrinter(e *env, run traceRun, enough context.CancelFunc) *pathPrinter {
+	return &pathPrinter{env: e, run: run, out: bufio.NewWriterSize(e.stdout, 1<<16), enough: enough}
+}
+
+// open makes the printer ready for the paths of s.
+func (p *pathPrinter) open(s *session) (err error) {
+	p.session, s.flush = s, p.out.Flush
+	hops, lab := s.start.Hops, s.start.Lab
+	if p.want, err = p.run.selection(hops); err != nil {
+		return err
+	}
 	switch {
-	case run.summary:
-		p.times = trace.NewEdgeTimes(lab.Topology.Edges(hops))
-		p.write = func(path *trace.Path) error { p.times.Add(path); return nil }
-	case run.quiet:
-		p.write = func(*trace.Path) error { return nil }
-	case run.json:
-		epoch := time.Now().UnixNano() - int64(collector.Now())
-		p.write = report.NewPathJSON(p.out, lab.Name, hops, epoch).Path
+	case p.run.summary:
+		p.times = trace.NewEdgeTimes(s.start.Edges)
+	case p.run.quiet:
+	case p.run.json:
+		p.write = report.NewPathJSON(p.out, lab, hops, s.start.EpochNS).Path
 	default:
-		p.write = report.NewPathText(p.out, hops, e.style()).Path
+		p.write = report.NewPathText(p.out, hops, p.env.style()).Path
 	}
-	return p
+	if p.run.file == "" {
+		return nil
+	}
+	p.lineJSON = report.NewPathJSON(&p.line, lab, hops, s.start.EpochNS)
+	s.record, err = recording.Create(p.run.file, s.start, p.run.recording)
+	return err
 }
 
-// print writes one Path; those beyond what was asked for are left out.
-func (p *pathPrinter) print(path *trace.Path) {
-	if p.err != nil || p.run.count > 0 && p.printed >= p.run.count {
-		return
-	}
-	if p.run.want != nil && !p.run.want(path) {
-		return
+// print writes one path; those beyond what was asked for are left out.
+func (p *pathPrinter) print(path *trace.Path) error {
+	if p.run.count > 0 && p.printed >= p.run.count || p.want != nil && !p.want(path) {
+		return nil
 	}
 	p.printed++
-	if p.err = p.write(path); p.err != nil || p.printed == p.run.count {
+	if p.times != nil {
+		p.times.Add(path)
+	}
+	if p.write != nil || p.session.record != nil {
+		if err := p.explain(path); err != nil {
+			return err
+		}
+	}
+	if p.printed == p.run.count {
 		p.enough()
 	}
+	return nil
 }
 
-// flush shows what was printed, and returns the first error of writing.
-func (p *pathPrinter) flush() error {
-	if p.err != nil {
-		return p.err
-	}
-	return p.out.Flush()
-}
-
-// end prints the totals. Under --strict, what was lost is an error.
-func (p *pathPrinter) end(tr *loader.Trace, totals trace.Totals, cost collector.Cost) error {
-	ledgers, err := collector.ReadLedgers(tr.Ledgers, tr.Hops)
+// explain writes the path, and why it ended, wherever it is to be written.
+func (p *pathPrinter) explain(path *trace.Path) error {
+	c, err := p.session.why(path)
 	if err != nil {
 		return err
 	}
-	c := report.Closing{Lab: p.lab, Totals: totals, Ledgers: ledgers, Cost: cost}
-	if p.run.rate == 0 { // what a rate lets pass is no sample, from which all could be told
-		c.Sample = uint32(p.run.sample)
+	if p.write != nil {
+		if err := p.write(path, c); err != nil {
+			return err
+		}
 	}
-	if p.run.want != nil {
+	if p.session.record == nil {
+		return nil
+	}
+	p.line.Reset()
+	if err := p.lineJSON.Path(path, c); err != nil {
+		return err
+	}
+	comment := ""
+	if c != nil {
+		comment = c.Sentence
+	}
+	return p.session.write(recording.Event{Path: &recording.Path{JSON: p.line.Bytes(), Joined: path, Comment: comment}})
+}
+
+// end prints the totals. Under --strict, what was lost is an error.
+// A nil end is that of a recording without one.
+func (p *pathPrinter) end(end *recording.End) error {
+	s := p.session
+	c := report.Closing{Lab: s.start.Lab, Totals: s.joiner.Totals(), Unended: end == nil}
+	if end != nil {
+		c.Ledgers, c.Cost = end.Ledgers, end.Cost
+	}
+	if s.start.Rate == 0 { // what a rate lets pass is no sample, from which all could be told
+		c.Sample = s.start.Sample
+	}
+	if p.want != nil {
 		c.Shown = &p.printed
 	}
 	if p.times != nil {
@@ -88,31 +124,61 @@ func (p *pathPrinter) end(tr *loader.Trace, totals trace.Totals, cost collector.
 			return err
 		}
 	}
+	var err error
 	if p.run.json {
 		err = report.ClosingJSON(p.out, c)
 	} else {
 		err = report.ClosingText(p.out, c, p.env.style())
-		p.env.say("%s", report.CostText(cost))
+		if end != nil {
+			p.env.say("%s", report.CostText(end.Cost))
+		}
 	}
-	if err := errors.Join(p.err, err, p.out.Flush()); err != nil {
+	if err := errors.Join(err, p.out.Flush(), p.recordEnd(c, end)); err != nil {
 		return err
 	}
-	lost := ledgers.Total.Lost
-	switch {
+	switch lost := c.Ledgers.Total.Lost; {
 	case !p.run.strict:
+	case end == nil:
+		return errors.New("the recording has no end: what was lost is not known")
 	case lost > 0:
 		return fmt.Errorf("%d events were lost (a larger --ring, --sample, or an expression that matches less, loses fewer)", lost)
-	case totals.GivenUp > 0:
-		return fmt.Errorf("%d paths were given up (--sample, or an expression that matches less, has fewer open at once)", totals.GivenUp)
+	case c.Totals.GivenUp > 0:
+		return fmt.Errorf("%d paths were given up (--sample, or an expression that matches less, has fewer open at once)", c.Totals.GivenUp)
 	}
 	return nil
 }
 
+// recordEnd writes the end of the recording, if there is one.
+func (p *pathPrinter) recordEnd(c report.Closing, end *recording.End) error {
+	if p.session.record == nil || end == nil {
+		return nil
+	}
+	p.line.Reset()
+	if err := report.ClosingJSON(&p.line, c); err != nil {
+		return err
+	}
+	return errors.Join(
+		p.session.write(recording.Event{Ledger: p.line.Bytes()}),
+		p.session.write(recording.Event{End: end}))
+}
+
+// Close closes the recording.
+func (p *pathPrinter) Close() error {
+	if p.session == nil || p.session.record == nil {
+		return nil
+	}
+	err := p.session.record.Close()
+	p.session.record = nil
+	return err
+}
+
 // summary prints how long the edges took.
 func (p *pathPrinter) summary() error {
+	s := p.session
+	now, span := s.now()
 	l := &report.Latency{
-		Lab: p.lab, Time: time.Now(), Span: time.Since(p.start), Sample: uint32(p.run.sample),
-		Hops: p.hops, Edges: p.times.Edges(),
+		Lab: s.start.Lab, Time: now, Span: span, Sample: s.start.Sample,
+		Hops: s.start.Hops, Edges: p.times.Edges(),
 	}
 	if p.run.json {
 		return report.LatencyJSON(p.out, l)

@@ -20,10 +20,10 @@ import (
 
 var recordAgain = flag.Bool("record", false, "record the sightings anew that the tests of trace join")
 
-// recording is what a trace read from the ring, in that order, and the truth
+// tape is what a trace read from the ring, in that order, and the truth
 // about it. As a file, which the tests of trace read, it is JSON compressed with
 // gzip: first what is known of the lab and of the packets, then the entries.
-type recording struct {
+type tape struct {
 	mutex   sync.Mutex // of entries
 	entries []entry
 	config  trace.Config
@@ -45,11 +45,10 @@ type recorded struct {
 }
 
 // take is what a ring is read with.
-func (r *recording) take(batch []collector.Run, until uint64) error {
+func (r *tape) take(batch *collector.Batch, until uint64) error {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	for i := range batch {
-		one := batch[i]
+	for _, one := range batch.Runs {
 		r.entries = append(r.entries, entry{Run: &one})
 	}
 	if until != 0 {
@@ -59,7 +58,7 @@ func (r *recording) take(batch []collector.Run, until uint64) error {
 }
 
 // runs returns those that were read so far.
-func (r *recording) runs() []*collector.Run {
+func (r *tape) runs() []*collector.Run {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	var all []*collector.Run
@@ -72,7 +71,7 @@ func (r *recording) runs() []*collector.Run {
 }
 
 // await returns when n runs are as want says.
-func (r *recording) await(t *testing.T, n int, want func(*collector.Run) bool) {
+func (r *tape) await(t *testing.T, n int, want func(*collector.Run) bool) {
 	t.Helper()
 	clock := time.NewTicker(5 * time.Millisecond)
 	defer clock.Stop()
@@ -105,7 +104,7 @@ func TestRecord(t *testing.T) {
 
 // record makes a recording of a lab that is up. Neighbours and bridges have not
 // learned where anybody is.
-func (s *situation) record(t *testing.T) *recording {
+func (s *situation) record(t *testing.T) *tape {
 	t.Helper()
 	known := s.proving
 	known.flows = nil
@@ -120,7 +119,7 @@ func (s *situation) record(t *testing.T) *recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &recording{}
+	r := &tape{}
 	if r.config, err = joinerConfig(c.lab, traced.Hops, trace.Auto); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +140,7 @@ func (s *situation) record(t *testing.T) *recording {
 	return r
 }
 
-func (r *recording) write(t *testing.T, file string) {
+func (r *tape) write(t *testing.T, file string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
 		t.Fatal(err)

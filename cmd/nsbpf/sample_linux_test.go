@@ -167,7 +167,7 @@ func (c *course) sampled(t *testing.T, route []string, do func()) []uint64 {
 		t.Fatal(err)
 	}
 	defer traced.Close()
-	r := &recording{}
+	r := &tape{}
 	stop := readTrace(t, traced, r.take)
 	do()
 	c.settle(t)

@@ -21,7 +21,7 @@ type situation struct {
 	proving
 	file   string
 	probes int // of each flow
-	send   func(*testing.T, *course, *oracle, *recording)
+	send   func(*testing.T, *course, *oracle, *tape)
 }
 
 const gentle = pace(300 * time.Microsecond)
@@ -55,12 +55,12 @@ func abroadFrom(node string) []string {
 	}
 }
 
-func sendPaced(t *testing.T, c *course, o *oracle, _ *recording) {
+func sendPaced(t *testing.T, c *course, o *oracle, _ *tape) {
 	c.send(t, trial{pace: gentle}, o)
 }
 
 // sendBesideTCP sends probes, and TCP in segments that native XDP needs cut.
-func sendBesideTCP(t *testing.T, c *course, o *oracle, _ *recording) {
+func sendBesideTCP(t *testing.T, c *course, o *oracle, _ *tape) {
 	var g errgroup.Group
 	for _, to := range []netip.Addr{right4, right6} {
 		g.Go(func() error {
@@ -96,7 +96,7 @@ func floods() []flow {
 
 // sendFloods has the bridge forget at once where anybody is, so that it floods what
 // is for one node, too.
-func sendFloods(t *testing.T, c *course, o *oracle, _ *recording) {
+func sendFloods(t *testing.T, c *course, o *oracle, _ *tape) {
 	testenv.Run(t, "nsbpf", "exec", "switch/switch", "--", "ip", "link", "set", "sw", "type", "bridge", "ageing_time", "0")
 	for _, node := range []string{"one", "two"} {
 		for _, nobody := range []string{"10.1.0.99", "fd10::99"} {
@@ -108,7 +108,7 @@ func sendFloods(t *testing.T, c *course, o *oracle, _ *recording) {
 }
 
 // sendLarge sends probes that go in three fragments.
-func sendLarge(t *testing.T, c *course, o *oracle, _ *recording) {
+func sendLarge(t *testing.T, c *course, o *oracle, _ *tape) {
 	var g errgroup.Group
 	for i := range c.flows {
 		f := &c.flows[i]
@@ -144,7 +144,7 @@ func sendLarge(t *testing.T, c *course, o *oracle, _ *recording) {
 
 // sendAgain has TCP send its SYN and then its data several times, because a filter
 // drops them.
-func sendAgain(t *testing.T, c *course, o *oracle, r *recording) {
+func sendAgain(t *testing.T, c *course, o *oracle, r *tape) {
 	const place = "host:left-br0-veth"
 	seen := func(want func(*collector.Run) bool) func(*collector.Run) bool {
 		return func(run *collector.Run) bool {

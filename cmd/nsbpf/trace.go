@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/topology"
 	"github.com/nsbpf/nsbpf/trace"
 	"github.com/nsbpf/nsbpf/trace/filter"
+	"github.com/nsbpf/nsbpf/trace/recording"
 )
 
 // everyPacket is the expression of a bare --trace.
@@ -60,36 +64,63 @@ type traceFlags struct {
 	quiet    bool
 	summary  bool
 	ring     int
+	explain  bool
+	recordingFlags
 }
 
+// add adds all flags, and addShown those that say what is made of what was seen.
 func (f *traceFlags) add(fl *pflag.FlagSet) {
+	f.addShown(fl)
+	fl.Var(&f.sample, "sample", "trace one packet of N, the same at every hop")
+	fl.Uint32Var(&f.rate, "rate", 0, "trace at most `N` packets a second")
+	fl.BoolVar(&f.explain, "explain", false, "watch netfilter's hooks and nft's rules too, so that a rule is named")
+	fl.IntVar(&f.ring, "ring", loader.DefaultRing>>10, "size of the event ring in `KIB`, a power of two")
+	fl.IntVar(&f.snap, "snap", -1, "record so many `BYTES` of each packet (default 256 in a pcapng, 0 in an ndjson)")
+}
+
+func (f *traceFlags) addShown(fl *pflag.FlagSet) {
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end the trace after `N` paths")
 	fl.DurationVar(&f.duration, "for", 0, "end the trace after `DURATION`")
 	fl.StringVar(&f.identity, "identity", "auto", "follow packets by `HOW`: auto, or fingerprint")
-	fl.Var(&f.sample, "sample", "trace one packet of N, the same at every hop")
-	fl.Uint32Var(&f.rate, "rate", 0, "trace at most `N` packets a second")
 	fl.BoolVar(&f.strict, "strict", false, "exit with 1 if an event was lost or a path given up")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the totals only")
 	fl.BoolVar(&f.summary, "summary", false, "print the latency of each edge and the totals only")
-	fl.IntVar(&f.ring, "ring", loader.DefaultRing>>10, "size of the event ring in `KIB`, a power of two")
+	f.recordingFlags.add(fl)
 }
 
 // traceRun is what a trace does, checked.
 type traceRun struct {
 	traceFlags
-	attach   loader.TraceOptions
-	expr     *filter.Expr           // nil: every packet
-	want     func(*trace.Path) bool // nil: all that the kernel selects
-	identity trace.Identity
-	json     bool
+	attach    loader.TraceOptions
+	expr      *filter.Expr // nil: every packet
+	source    string       // of expr
+	args      []string     // the command line
+	replayed  bool         // expr is yet to choose the packets
+	identity  trace.Identity
+	json      bool
+	recording recording.Options
 }
 
 // in checks that what the expression names is there in a lab.
-func (r *traceRun) in(t *topology.Topology) (err error) {
-	if r.expr != nil {
-		r.want, err = trace.Select(r.expr, t.Hops(false))
+func (r *traceRun) in(t *topology.Topology) error {
+	_, err := r.selection(t.Hops(false))
+	return err
+}
+
+// selection returns which paths of a lab with the hops are wanted; nil: all that
+// come.
+func (r *traceRun) selection(hops []hop.Hop) (func(*trace.Path) bool, error) {
+	if r.expr == nil {
+		return nil, nil
 	}
-	return usage(err)
+	want, err := trace.Select(r.expr, hops)
+	if err != nil || !r.replayed || r.expr.Kernel().String() == "" {
+		return want, usage(err)
+	}
+	return func(p *trace.Path) bool {
+		matches := func(st trace.Step) bool { return r.expr.Match(&st.Packet) }
+		return slices.ContainsFunc(p.Steps, matches) && (want == nil || want(p))
+	}, nil
 }
 
 // options checks the flags, so that a mistake changes nothing.
@@ -98,6 +129,7 @@ func (f *traceFlags) options(expr string, json bool, hook loader.Hook) (traceRun
 	if expr == everyPacket {
 		expr = ""
 	}
+	r.source, r.args = expr, os.Args[1:]
 	if expr != "" {
 		var err error
 		if r.expr, err = filter.Parse(expr); err != nil {
@@ -130,8 +162,10 @@ func (f *traceFlags) options(expr string, json bool, hook loader.Hook) (traceRun
 		return r, usagef("--quiet and --summary exclude each other")
 	}
 	r.attach.Ring, r.attach.Sample, r.attach.Rate = f.ring<<10, uint32(f.sample), f.rate
-	r.attach.Hook = hook
-	return r, nil
+	r.attach.Hook, r.attach.Explain = hook, f.explain
+	var err error
+	r.attach.Snap, r.recording, err = f.recordingFlags.options()
+	return r, err
 }
 
 func newTraceCmd(e *env) *cobra.Command {

@@ -12,6 +12,7 @@ type Qdisc struct {
 	Index  int // of the device
 	Parent uint32
 	Kind   string
+	Drops  uint32 // packets
 }
 
 // Qdiscs returns the queueing disciplines of all devices. Of kinds that are not
@@ -23,6 +24,7 @@ func (c *Conn) Qdiscs() ([]Qdisc, error) {
 			Index:  int(head.Ifindex),
 			Parent: head.Parent,
 			Kind:   unix.ByteSliceToString(attrs[nl.TCA_KIND]),
+			Drops:  drops(attrs),
 		})
 		return nil
 	})
@@ -30,6 +32,16 @@ func (c *Conn) Qdiscs() ([]Qdisc, error) {
 		return nil, fmt.Errorf("list qdiscs: %w", err)
 	}
 	return qs, nil
+}
+
+// drops returns what a queueing discipline dropped: in struct gnet_stats_queue,
+// behind its length and backlog.
+func drops(attrs map[uint16][]byte) uint32 {
+	stats, err := parse(attrs[nl.TCA_STATS2])
+	if v := stats[nl.TCA_STATS_QUEUE]; err == nil && len(v) >= 12 {
+		return nl.NativeEndian().Uint32(v[8:])
+	}
+	return 0
 }
 
 // Filter is a traffic control filter.

@@ -3,7 +3,7 @@ package diff
 import (
 	"net/netip"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/trace"
@@ -41,13 +41,24 @@ func fateOf(p *trace.Path, name func(hop.ID) string) (o Outcome, known bool) {
 	o.Partly = p.Verdict == trace.PartlyDelivered
 	switch {
 	case len(p.Drops) > 0:
-		o.dropped(&p.Drops[len(p.Drops)-1])
+		o.dropped(dropOf(p))
 	case p.DroppedBy != 0:
 		o.Hop, o.Reason = name(p.Steps[p.End].HopID()), "FILTER"
 	default:
 		o.Hop = name(p.Steps[p.End].HopID())
 	}
 	return o, true
+}
+
+// dropOf returns the drop that p's end is about: copies of a packet may be dropped
+// that would have come nowhere.
+func dropOf(p *trace.Path) *trace.Drop {
+	for i := range p.Drops {
+		if p.Drops[i].Step == p.End {
+			return &p.Drops[i]
+		}
+	}
+	return &p.Drops[len(p.Drops)-1]
 }
 
 // dropped says what the kernel does. A rule is known by its text, because its
@@ -88,8 +99,9 @@ func hookOf(callers []string) string {
 	return ""
 }
 
-// appendNAT appends what was translated between two steps, and to what. The port
-// that a source gets is any that is free, so it is not of it.
+// appendNAT appends what was translated on an edge, and to what. The port that a
+// source gets is any that is free, so it is not of it. What a reply is translated
+// back to is what the request had.
 func appendNAT(b []byte, edge Edge, st *trace.Step) []byte {
 	if len(b) > 0 {
 		b = append(b, ", then "...)
@@ -102,32 +114,24 @@ func appendNAT(b []byte, edge Edge, st *trace.Step) []byte {
 		if i > 0 {
 			b = append(b, " and "...)
 		}
-		b = append(append(b, w...), " to "...)
-		switch {
-		case w == "snat":
-			b = st.Src().AppendTo(b)
-		case w == "dnat-back":
-			b = appendEnd(b, st, true)
-		case w == "dnat":
-			b = appendEnd(b, st, false)
-		default:
-			b = st.Dst().AppendTo(b)
+		b = append(b, w...)
+		switch w {
+		case "snat":
+			b = st.Src().AppendTo(append(b, " to "...))
+		case "dnat":
+			b = appendService(append(b, " to "...), st)
 		}
 	}
 	b = append(append(b, " at "...), edge.From...)
 	return append(append(b, " > "...), edge.To...)
 }
 
-// appendEnd appends an end of st with its port, if it is not a client's.
-func appendEnd(b []byte, st *trace.Step, src bool) []byte {
-	addr, port := st.Dst(), st.Packet.Dport
-	if src {
-		addr, port = st.Src(), st.Packet.Sport
+// appendService appends the destination, with its port if it is not a client's.
+func appendService(b []byte, st *trace.Step) []byte {
+	if port := st.Packet.Dport; st.HasPorts() && port < firstClientPort {
+		return netip.AddrPortFrom(st.Dst(), port).AppendTo(b)
 	}
-	if !st.HasPorts() || port >= firstClientPort {
-		return addr.AppendTo(b)
-	}
-	return netip.AddrPortFrom(addr, port).AppendTo(b)
+	return st.Dst().AppendTo(b)
 }
 
 // compareOutcomes orders outcomes as they are listed.
@@ -135,7 +139,17 @@ func compareOutcomes(a, b Outcome) int {
 	return slices.Compare(a.fields(), b.fields())
 }
 
+// fields returns o in words.
 func (o Outcome) fields() []string {
-	return []string{o.Node, o.Hop, o.Hook, o.Reason, o.Function,
-		strings.Join([]string{o.Rule.Family, o.Rule.Table, o.Rule.Chain, o.Rule.Text, o.Rule.Verdict}, " "), o.NAT}
+	word := func(yes bool, word string) string {
+		if yes {
+			return word
+		}
+		return ""
+	}
+	r := &o.Rule
+	return []string{
+		o.Node, o.Hop, word(o.Partly, "partly"), o.Hook, o.Reason, o.Function,
+		r.Family, r.Table, r.Chain, r.Text, r.Verdict, strconv.FormatUint(r.Handle, 10), o.NAT, word(o.Again, "again"),
+	}
 }

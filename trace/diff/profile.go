@@ -16,7 +16,11 @@ type Source struct {
 	Lost   uint64 // sightings that are not in it because the ring was full
 	Sample uint32 // one of so many packets is in it; 0 and 1: all
 	Rate   uint32 // packets a second at most; 0: no limit
+	Cut    bool   // it has no end: what was lost is not known
 }
+
+// complete says whether what is not in the recording was not there.
+func (s Source) complete() bool { return s.Lost == 0 && !s.Cut }
 
 // Edge is two hops, by name, that packets were at one after the other.
 type Edge struct{ From, To string }
@@ -98,11 +102,9 @@ func NewProfile(hops []hop.Hop, edges []hop.Edge) *Profile {
 	return p
 }
 
-// Paths returns how many were added.
-func (p *Profile) Paths() uint64 { return p.paths }
-
-// Span returns the time from the first sighting to the last.
-func (p *Profile) Span() time.Duration { return time.Duration(p.last - p.first) }
+func (p *Profile) side() Side {
+	return Side{p.Source, p.paths, time.Duration(p.last - p.first)}
+}
 
 func (p *Profile) name(id hop.ID) string { return p.names[id] }
 

@@ -35,6 +35,10 @@ type Start struct {
 	Rate     uint32   `json:"rate,omitempty"`   // packets a second at most; 0: all
 	Identity string   `json:"identity,omitempty"`
 	Hook     string   `json:"hook,omitempty"`
+	Explain  bool     `json:"explain,omitempty"`  // that was asked for
+	Sees     []string `json:"sees,omitempty"`     // what was watched besides the hops: drops, netfilter, rules
+	Unarmed  []string `json:"unarmed,omitempty"`  // what was asked for and could not be watched
+	Count    uint64   `json:"count,omitempty"`    // how many paths were asked for; 0: all
 	SnapLen  int      `json:"snap_len,omitempty"` // bytes kept of a packet; 0: none
 }
 
@@ -49,7 +53,8 @@ type Event struct {
 	Filters []Filter      // all that there are from now on; none: an empty slice
 	Node    *forward.Node // its configuration, when it was read
 	Path    *Path
-	Ledger  json.RawMessage // the line of schema nsbpf.ledger/1
+	Ledger  json.RawMessage    // the line of schema nsbpf.ledger/1
+	Counts  *collector.Ledgers // up to now
 	End     *End
 	// Next is the name of the file in which the recording goes on; nothing follows.
 	Next string
@@ -57,7 +62,7 @@ type Event struct {
 
 func (e *Event) empty() bool {
 	return e.Input == nil && e.Snaps == nil && e.Filters == nil && e.Node == nil &&
-		e.Path == nil && e.Ledger == nil && e.End == nil && e.Next == ""
+		e.Path == nil && e.Ledger == nil && e.Counts == nil && e.End == nil && e.Next == ""
 }
 
 // Filter is a filter of the user's that drops packets at a hop.

@@ -24,6 +24,7 @@ const (
 	typeNode     = "node"
 	typePath     = "path"
 	typeLedger   = "ledger"
+	typeCounts   = "counts"
 	typeEnd      = "end"
 	typeNext     = "next"
 )
@@ -164,11 +165,38 @@ type nextLine struct {
 	File string `json:"file"`
 }
 
+type countsLine struct {
+	Type string `json:"type"`
+	ledgersDoc
+}
+
 type endLine struct {
-	Type  string         `json:"type"`
-	Total ledgerDoc      `json:"total"`
-	Hops  []hopLedgerDoc `json:"hops"`
-	Cost  costDoc        `json:"cost"`
+	Type string `json:"type"`
+	ledgersDoc
+	Cost costDoc `json:"cost"`
+}
+
+type ledgersDoc struct {
+	Total    ledgerDoc      `json:"total"`
+	Hops     []hopLedgerDoc `json:"hops"`
+	Drops    ledgerDoc      `json:"drops,omitzero"`
+	Passages ledgerDoc      `json:"passages,omitzero"`
+}
+
+func newLedgersDoc(l *collector.Ledgers) ledgersDoc {
+	d := ledgersDoc{Total: newLedgerDoc(l.Total), Drops: newLedgerDoc(l.Drops), Passages: newLedgerDoc(l.Passages)}
+	for _, h := range l.Hops {
+		d.Hops = append(d.Hops, hopLedgerDoc{h.Hop, newLedgerDoc(h.Ledger)})
+	}
+	return d
+}
+
+func (d *ledgersDoc) ledgers() collector.Ledgers {
+	l := collector.Ledgers{Total: d.Total.ledger(), Drops: d.Drops.ledger(), Passages: d.Passages.ledger()}
+	for _, h := range d.Hops {
+		l.Hops = append(l.Hops, collector.HopLedger{Hop: h.Hop, Ledger: h.ledger()})
+	}
+	return l
 }
 
 type ledgerDoc struct {
@@ -177,15 +205,16 @@ type ledgerDoc struct {
 	Filtered   uint64 `json:"filtered"`
 	SampledOut uint64 `json:"sampled_out"`
 	Lost       uint64 `json:"lost"`
+	Unsnapped  uint64 `json:"unsnapped,omitzero"`
 }
 
 func newLedgerDoc(l collector.Ledger) ledgerDoc {
-	return ledgerDoc{l.Seen, l.Traced, l.Filtered, l.SampledOut, l.Lost}
+	return ledgerDoc{l.Seen, l.Traced, l.Filtered, l.SampledOut, l.Lost, l.Unsnapped}
 }
 
 func (d ledgerDoc) ledger() collector.Ledger {
 	return collector.Ledger(bpf.Ledger{
-		Seen: d.Seen, Traced: d.Traced, Filtered: d.Filtered, SampledOut: d.SampledOut, Lost: d.Lost,
+		Seen: d.Seen, Traced: d.Traced, Filtered: d.Filtered, SampledOut: d.SampledOut, Lost: d.Lost, Unsnapped: d.Unsnapped,
 	})
 }
 
@@ -199,20 +228,4 @@ type costDoc struct {
 	RunTime time.Duration `json:"run_time_ns"`
 	Reader  time.Duration `json:"reader_cpu_ns"`
 	Elapsed time.Duration `json:"elapsed_ns"`
-}
-
-func newEndLine(e *End) endLine {
-	l := endLine{Type: typeEnd, Total: newLedgerDoc(e.Ledgers.Total), Cost: costDoc(e.Cost)}
-	for _, h := range e.Ledgers.Hops {
-		l.Hops = append(l.Hops, hopLedgerDoc{h.Hop, newLedgerDoc(h.Ledger)})
-	}
-	return l
-}
-
-func (l *endLine) end() *End {
-	e := &End{Ledgers: collector.Ledgers{Total: l.Total.ledger()}, Cost: collector.Cost(l.Cost)}
-	for _, h := range l.Hops {
-		e.Ledgers.Hops = append(e.Ledgers.Hops, collector.HopLedger{Hop: h.Hop, Ledger: h.ledger()})
-	}
-	return e
 }

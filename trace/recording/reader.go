@@ -19,27 +19,34 @@ import (
 // still writing it. What was read before is good.
 var ErrCut = errors.New("the recording is cut off (was the trace killed?)")
 
+var errEmpty = errors.New("there is no recording in it")
+
 // longestLine bounds a line. A node's configuration can be long.
 const longestLine = 64 << 20
 
 // Reader reads a recording.
 type Reader struct {
-	in    *bufio.Reader
-	line  []byte
-	num   int  // of the line
-	ended bool // whether the line is the last, and has no end
-	start Start
-	input trace.Input
-	some  bool // whether input has anything
-	done  bool // whether its end was read
+	name    string // of the file, if it is known
+	file    io.Closer
+	in      *bufio.Reader
+	line    []byte
+	num     int  // of the line
+	unended bool // whether the file ends in the line
+	start   Start
+	input   trace.Input
+	some    bool // whether input has anything
+	done    bool // whether the recording's end was read
 }
 
 // NewReader returns a Reader of the lines of r, and reads what they start with.
-func NewReader(r io.Reader) (*Reader, error) {
-	l := &Reader{in: bufio.NewReaderSize(r, 1<<16)}
+func NewReader(r io.Reader) (*Reader, error) { return newReader(r, "") }
+
+// newReader is [NewReader] of a file of that name.
+func newReader(r io.Reader, name string) (*Reader, error) {
+	l := &Reader{in: bufio.NewReaderSize(r, 1<<16), name: name}
 	switch err := l.next(); {
 	case err == io.EOF:
-		return nil, errors.New("the recording is empty")
+		return nil, l.about(errEmpty)
 	case err != nil:
 		return nil, err
 	}
@@ -81,31 +88,32 @@ func (r *Reader) Events() iter.Seq2[Event, error] {
 func (r *Reader) event() (Event, error) {
 	r.forget()
 	for {
-		err := r.next()
-		if err == io.EOF && r.done {
+		switch err := r.next(); {
+		case err == io.EOF && r.done:
 			return Event{}, io.EOF
-		}
-		if err == io.EOF && r.some { // what came of a batch that was cut off
-			r.some = false
-			return Event{Input: &r.input}, nil
-		}
-		if err == io.EOF {
-			return Event{}, ErrCut
-		}
-		if err != nil {
+		case err == io.EOF:
+			return r.cutOff()
+		case err != nil:
 			return Event{}, err
-		}
-		if r.done {
+		case r.done:
 			return Event{}, r.wrong("there is a line behind the end")
 		}
 		e, complete, err := r.take()
-		if err != nil && r.ended {
-			return Event{}, ErrCut
+		if err != nil && r.unended {
+			return r.cutOff()
 		}
 		if err != nil || complete {
 			return e, err
 		}
 	}
+}
+
+// cutOff returns what came of a batch that was cut off, and then the error.
+func (r *Reader) cutOff() (Event, error) {
+	if !r.some {
+		return Event{}, r.about(ErrCut)
+	}
+	return Event{Input: &r.input}, nil
 }
 
 // forget empties the input for the next one.
@@ -123,8 +131,9 @@ func (r *Reader) take() (e Event, complete bool, err error) {
 	}
 	switch kind {
 	case typeSighting, typeDrop, typePassage, typeRuling:
-		r.some = true
-		return e, false, r.add(kind)
+		err = r.add(kind)
+		r.some = r.some || err == nil
+		return e, false, err
 	case typeUntil:
 		var l untilLine
 		err = r.decode(&l)
@@ -162,10 +171,15 @@ func (r *Reader) other(kind string) (e Event, err error) {
 		var l ledgerLine
 		err = r.decode(&l)
 		e.Ledger = l.Ledger
+	case typeCounts:
+		var l countsLine
+		err = r.decode(&l)
+		counts := l.ledgers()
+		e.Counts = &counts
 	case typeEnd:
 		var l endLine
 		err = r.decode(&l)
-		e.End, r.done = l.end(), true
+		e.End, r.done = &End{Ledgers: l.ledgers(), Cost: collector.Cost(l.Cost)}, true
 	case typeNext:
 		var l nextLine
 		err = r.decode(&l)
@@ -185,23 +199,26 @@ func (r *Reader) add(kind string) error {
 	switch kind {
 	case typeSighting:
 		run, err := r.run()
-		in.Runs = append(in.Runs, run)
+		if err == nil {
+			in.Runs = append(in.Runs, run)
+		}
 		return err
 	case typeDrop:
-		var l dropLine
-		err := r.decode(&l)
-		in.Drops = append(in.Drops, l.drop())
-		return err
+		return decodeInto(r, &in.Drops, (*dropLine).drop)
 	case typePassage:
-		var l passageLine
-		err := r.decode(&l)
-		in.Passages = append(in.Passages, l.passage())
+		return decodeInto(r, &in.Passages, (*passageLine).passage)
+	}
+	return decodeInto(r, &in.Rulings, (*rulingLine).ruling)
+}
+
+// decodeInto appends the line, which is an L, to *to.
+func decodeInto[L, T any](r *Reader, to *[]T, of func(*L) T) error {
+	var l L
+	if err := r.decode(&l); err != nil {
 		return err
 	}
-	var l rulingLine
-	err := r.decode(&l)
-	in.Rulings = append(in.Rulings, l.ruling())
-	return err
+	*to = append(*to, of(&l))
+	return nil
 }
 
 func (r *Reader) run() (run collector.Run, err error) {
@@ -239,14 +256,41 @@ func (r *Reader) kind() (string, error) {
 
 // decode reads the line into v.
 func (r *Reader) decode(v any) error {
-	if err := json.Unmarshal(r.line, v); err != nil {
+	err := json.Unmarshal(r.line, v)
+	var misfit *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &misfit):
+		field := misfit.Field[strings.LastIndexByte(misfit.Field, '.')+1:]
+		return r.wrong("%q cannot be a %s (want %s)", field, misfit.Value, misfit.Type)
+	case err != nil:
 		return r.wrong("%w", err)
 	}
 	return nil
 }
 
+// wrong returns an error about the line.
 func (r *Reader) wrong(format string, args ...any) error {
-	return fmt.Errorf("line %d: "+format, append([]any{r.num}, args...)...)
+	err := fmt.Errorf(format, args...)
+	if r.name == "" {
+		return fmt.Errorf("line %d: %w", r.num, err)
+	}
+	return fmt.Errorf("%s:%d: %w", r.name, r.num, err)
+}
+
+// about returns an error about the recording.
+func (r *Reader) about(err error) error {
+	if r.name == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", r.name, err)
+}
+
+// Close closes the file that [OpenFile] opened.
+func (r *Reader) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
 }
 
 // next reads the next line that is not empty.
@@ -263,9 +307,12 @@ func (r *Reader) next() error {
 			if err == bufio.ErrBufferFull {
 				continue
 			}
-			r.ended = err == io.EOF
-			if err != nil && (err != io.EOF || len(r.line) == 0) {
-				return err
+			r.unended = err == io.EOF
+			if err == io.EOF && len(r.line) == 0 {
+				return io.EOF
+			}
+			if err != nil && err != io.EOF {
+				return r.about(err)
 			}
 			break
 		}

@@ -3,7 +3,6 @@ package recording
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
@@ -44,7 +43,7 @@ func fill(v reflect.Value, n *uint64) {
 			fill(v.Index(i), n)
 		}
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		v.SetUint(*n * 0x9e3779b97f4a7c15 >> (64 - v.Type().Bits()) | 1)
+		v.SetUint(*n*0x9e3779b97f4a7c15>>(64-v.Type().Bits()) | 1)
 	}
 }
 
@@ -77,7 +76,7 @@ func testStart() Start {
 		Edges:  []hop.Edge{{From: 0, To: 1, Wire: true}, {From: 0, To: 2, Wire: true}},
 		Owners: map[string][]netip.Addr{"left": {netip.MustParseAddr("172.16.16.10"), netip.MustParseAddr("fd00::1")}},
 		Nodes:  []string{"left", "host"},
-		Expr:   "tcp and host <x>", Sample: 8, Rate: 100, Identity: "auto", Hook: "tcx", SnapLen: 96,
+		Expr:   "tcp and host <x>", Sample: 8, Rate: 100, Identity: "auto", Hook: "tcx", Explain: true, Unarmed: []string{"nft rules"}, SnapLen: 96, Bare: []hop.ID{7},
 	}
 }
 
@@ -107,9 +106,10 @@ func testEvents() []Event {
 		{Input: &trace.Input{}},
 		{Path: &Path{JSON: []byte(`{"schema":"nsbpf.path/1","headline":"a > b"}`)}},
 		{Filters: []Filter{}},
+		{Counts: &collector.Ledgers{Total: filledLedger(30)}},
 		{Ledger: []byte(`{"schema":"nsbpf.ledger/1","paths":1}`)},
 		{End: &End{
-			Ledgers: collector.Ledgers{Total: filledLedger(10), Hops: []collector.HopLedger{{Hop: testStart().Hops[2], Ledger: filledLedger(20)}}},
+			Ledgers: collector.Ledgers{Total: filledLedger(10), Hops: []collector.HopLedger{{Hop: testStart().Hops[2], Ledger: filledLedger(20)}}, Drops: filledLedger(40), Passages: filledLedger(50)},
 			Cost:    collector.Cost{Runs: 1, RunTime: 2, Reader: 3, Elapsed: time.Hour},
 		}},
 	}
@@ -131,9 +131,6 @@ func write(t testing.TB, start Start, events ...Event) []byte {
 		if err := w.Write(e); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
 	}
 	return b.Bytes()
 }
@@ -219,11 +216,11 @@ func TestWriteNothing(t *testing.T) {
 func TestReadErrors(t *testing.T) {
 	start := string(write(t, testStart()))
 	tests := map[string]struct{ in, want string }{
-		"empty":           {"", "the recording is empty"},
+		"empty":           {"", "there is no recording in it"},
 		"no recording":    {"{\"a\":1}\n", `line 1: this is no recording of nsbpf (want an object of type "start" and schema "nsbpf.recording/1")`},
 		"no JSON":         {"hello\n", `line 1: this is no recording of nsbpf (want an object of type "start" and schema "nsbpf.recording/1")`},
 		"later version":   {`{"type":"start","schema":"nsbpf.recording/2","version":"9.0"}`, `line 1: the recording is of schema "nsbpf.recording/2", written by nsbpf 9.0 (this nsbpf reads "nsbpf.recording/1")`},
-		"bad start":       {`{"type":"start","schema":"nsbpf.recording/1","hops":3}`, "line 1: json: cannot unmarshal number into Go struct field startLine.hops of type []hop.Hop"},
+		"bad start":       {`{"type":"start","schema":"nsbpf.recording/1","hops":3}`, `line 1: "hops" cannot be a number (want []hop.Hop)`},
 		"unknown type":    {start + "\n{\"type\":\"siting\"}\n", `line 3: a line of type "siting" is unknown`},
 		"no type":         {start + "{}\n", `line 2: a line of type "" is unknown`},
 		"syntax":          {start + "{\"type\":\"until\",}\n", "line 2: invalid character '}' looking for beginning of object key string"},
@@ -233,7 +230,7 @@ func TestReadErrors(t *testing.T) {
 		"bad skb":         {start + `{"type":"sighting","skb":"12"}` + "\n", `line 2: "12" is no hexadecimal number (want one like 0x1f)`},
 		"long skb":        {start + `{"type":"sighting","skb":"0x12345678901234567"}` + "\n", `line 2: "0x12345678901234567" is no hexadecimal number of 64 bits`},
 		"too many steps":  {start + `{"type":"sighting","steps":[{},{},{},{},{},{},{}]}` + "\n", "line 2: a sighting with 7 steps (want at most 6)"},
-		"out of range":    {start + `{"type":"sighting","ttl":256}` + "\n", "line 2: json: cannot unmarshal number 256 into Go struct field sightingLine.ttl of type uint8"},
+		"out of range":    {start + `{"type":"sighting","ttl":256}` + "\n", `line 2: "ttl" cannot be a number 256 (want uint8)`},
 		"interrupted":     {start + `{"type":"sighting"}` + "\n" + `{"type":"path","path":{}}` + "\n", `line 3: a line of type "path" before the "until" that ends what came before`},
 		"without content": {start + `{"type":"node"}` + "\n", `line 2: a line of type "node" without content`},
 		"behind the end":  {start + `{"type":"end"}` + "\n" + `{"type":"until"}` + "\n", "line 3: there is a line behind the end"},
@@ -273,11 +270,12 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, same, err := read(bytes.NewReader(write(t, start, events...)))
+		once := write(t, start, events...)
+		start, events, err = read(bytes.NewReader(once))
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("what was written of it cannot be read: %v", err)
 		}
-		if diff := cmp.Diff(fmt.Sprint(start, events), fmt.Sprint(again, same)); diff != "" && len(events) == 0 {
+		if diff := cmp.Diff(string(once), string(write(t, start, events...))); diff != "" {
 			t.Error(diff)
 		}
 	})

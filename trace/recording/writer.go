@@ -1,10 +1,8 @@
 package recording
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/nsbpf/nsbpf/trace"
@@ -15,7 +13,6 @@ var errNoEvent = errors.New("recording: an event without content")
 
 // Writer writes a recording as lines.
 type Writer struct {
-	out *bufio.Writer
 	enc *json.Encoder
 
 	// Room of what is written most.
@@ -24,10 +21,10 @@ type Writer struct {
 	tuple tupleDoc
 }
 
-// NewWriter returns a Writer that has written start to w. Flush it after use.
+// NewWriter returns a Writer that has written start to w. Each line is one Write of
+// w, so that it pays to buffer them.
 func NewWriter(w io.Writer, start Start) (*Writer, error) {
-	l := &Writer{out: bufio.NewWriterSize(w, 1<<16)}
-	l.enc = json.NewEncoder(l.out)
+	l := &Writer{enc: json.NewEncoder(w)}
 	l.enc.SetEscapeHTML(false)
 	l.run.Type = typeSighting
 	start.Schema = Schema
@@ -54,8 +51,10 @@ func (w *Writer) Write(e Event) error {
 		return w.enc.Encode(pathLine{typePath, e.Path.JSON})
 	case e.Ledger != nil:
 		return w.enc.Encode(ledgerLine{typeLedger, e.Ledger})
+	case e.Counts != nil:
+		return w.enc.Encode(countsLine{typeCounts, newLedgersDoc(e.Counts)})
 	case e.End != nil:
-		return w.enc.Encode(newEndLine(e.End))
+		return w.enc.Encode(endLine{typeEnd, newLedgersDoc(&e.End.Ledgers), costDoc(e.End.Cost)})
 	case e.Next != "":
 		return w.enc.Encode(nextLine{typeNext, e.Next})
 	}
@@ -92,10 +91,5 @@ func (w *Writer) input(in *trace.Input) error {
 	return w.enc.Encode(untilLine{typeUntil, in.Until})
 }
 
-// Flush hands on what was written.
-func (w *Writer) Flush() error {
-	if err := w.out.Flush(); err != nil {
-		return fmt.Errorf("writing a recording: %w", err)
-	}
-	return nil
-}
+// finish has nothing to do: all lines are written.
+func (w *Writer) finish() error { return nil }

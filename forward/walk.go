@@ -1,0 +1,264 @@
+package forward
+
+import (
+	"fmt"
+
+	"github.com/nsbpf/nsbpf/internal/hop"
+)
+
+// End says how a [Journey] ends.
+type End string
+
+const (
+	Delivered End = "delivered"
+	Stopped   End = "stopped"
+	LeftLab   End = "left_lab"
+	Lost      End = "unknown" // how it goes on cannot be told
+)
+
+// Journey is the way a packet takes by the configuration alone.
+type Journey struct {
+	From   string `json:"from"`
+	Packet Packet `json:"packet"` // as it is sent, its source chosen
+	Steps  []Step `json:"steps"`
+	End    End    `json:"end"`
+	At     string `json:"at"` // the node where it ends
+	// Obstacles in the order in which the packet meets them. Of those that stop it
+	// there is one at most, the last.
+	Obstacles []Obstacle `json:"obstacles"`
+	// Back is the way of the answer of one that was delivered.
+	Back *Journey `json:"back,omitempty"`
+}
+
+// Sure says that nothing is unknown about the journey.
+func (j *Journey) Sure() bool {
+	for _, o := range j.Obstacles {
+		if o.Effect == Unknown {
+			return false
+		}
+	}
+	return j.End != Lost
+}
+
+// Step is a hop of a [Journey].
+type Step struct {
+	Hop    hop.Hop `json:"hop"`    // its ID is [hop.None]
+	Packet Packet  `json:"packet"` // as it is there
+	// NAT is what was translated since the step before: snat, dnat, snat-back or
+	// dnat-back; and By the rule that did it.
+	NAT string  `json:"nat,omitempty"`
+	By  *RuleAt `json:"by,omitempty"`
+	// Route is why a node sends it out here, as `ip route` has it.
+	Route string `json:"route,omitempty"`
+}
+
+// maxSteps ends a packet that goes in circles where no TTL counts.
+const maxSteps = 600
+
+// walker follows one packet and its answer.
+type walker struct {
+	net   *Net
+	j     *Journey
+	conns map[string][]*conn // by node
+	pkt   Packet
+	track tracked // in the node where the packet is
+	done  bool
+	nat   string // to be told at the next step
+	by    *RuleAt
+	route string
+}
+
+// Walk follows a packet that the node from sends through the configuration, and
+// the answer back if it is delivered. What cannot be told from the
+// configuration is an obstacle whose effect is [Unknown]; the walk goes on as if
+// it were none.
+//
+// Fields of p that are zero are chosen as the kernel would: the source by the
+// route; TTL 64; the length of a small packet. It is an error if the node does
+// not exist, or p has no destination.
+func Walk(net *Net, from string, p Packet) (*Journey, error) {
+	node := net.Node(from)
+	if node == nil {
+		return nil, net.unknownNode(from)
+	}
+	if !p.Dst.IsValid() {
+		return nil, fmt.Errorf("walk from %s: the packet has no destination", from)
+	}
+	p = p.complete()
+	w := &walker{net: net, conns: map[string][]*conn{}}
+	j := w.send(node, p)
+	if j.End != Delivered || !answers(p) {
+		return j, nil
+	}
+	if at := net.Node(j.At); at != nil {
+		j.Back = w.send(at, w.pkt.reply())
+	}
+	return j, nil
+}
+
+func (p Packet) complete() Packet {
+	if p.TTL == 0 {
+		p.TTL = 64
+	}
+	if p.Proto == 0 {
+		p.Proto = ICMP
+		if p.Dst.Is6() {
+			p.Proto = ICMP6
+		}
+	}
+	if p.Type == 0 && p.Code == 0 {
+		p.Type = map[uint8]uint8{ICMP: 8, ICMP6: 128}[p.Proto]
+	}
+	if p.Length == 0 {
+		p.Length = 84
+		if p.Dst.Is6() {
+			p.Length = 104
+		}
+	}
+	if p.Proto == TCP {
+		p.DF = p.Dst.Is4()
+	}
+	return p
+}
+
+// answers says whether somebody answers such a packet who gets it.
+func answers(p Packet) bool {
+	switch p.Proto {
+	case ICMP:
+		return p.Type == 8
+	case ICMP6:
+		return p.Type == 128
+	}
+	return hasPorts(p.Proto)
+}
+
+// send follows a packet from the node that makes it.
+func (w *walker) send(node *Node, p Packet) *Journey {
+	w.j = &Journey{From: node.Name, Packet: p, End: Lost, At: node.Name}
+	w.pkt, w.done, w.nat, w.by, w.route = p, false, "", nil, ""
+	w.originate(node)
+	return w.j
+}
+
+// step adds a hop.
+func (w *walker) step(node *Node, d *Device, dir hop.Direction) {
+	if len(w.j.Steps) >= maxSteps {
+		w.stop(Obstacle{Code: Endless, Node: node.Name, Device: d.Name,
+			Sentence: "the packet goes in circles", Advice: "take a link of the loop down"})
+		return
+	}
+	pkt := w.pkt
+	pkt.Mark = 0 // is the node's own
+	w.j.Steps = append(w.j.Steps, Step{
+		Hop: hop.Hop{ID: hop.None, Node: node.Name, Device: d.Name, Direction: dir, Kind: d.hopKind()},
+		NAT: w.nat, By: w.by, Route: w.route, Packet: pkt,
+	})
+	w.nat, w.by, w.route = "", nil, ""
+	w.j.At = node.Name
+}
+
+func (d *Device) hopKind() hop.Kind {
+	switch {
+	case d.Kind == "bridge":
+		return hop.Bridge
+	case d.Master != "":
+		return hop.Port
+	case d.Peer == "":
+		return hop.Uplink
+	}
+	return hop.End
+}
+
+// stop ends the journey with an obstacle.
+func (w *walker) stop(o Obstacle) {
+	if w.done {
+		return
+	}
+	o.Effect = Stops
+	w.add(o)
+	w.finish(Stopped, o.Node)
+}
+
+// doubt tells of an obstacle that may be one.
+func (w *walker) doubt(o Obstacle) {
+	o.Effect = Unknown
+	w.add(o)
+}
+
+func (w *walker) note(o Obstacle) {
+	o.Effect = Note
+	w.add(o)
+}
+
+func (w *walker) add(o Obstacle) {
+	o.Step = len(w.j.Steps) - 1
+	w.j.Obstacles = append(w.j.Obstacles, o)
+}
+
+func (w *walker) finish(end End, node string) {
+	if !w.done {
+		w.j.End, w.j.At, w.done = end, node, true
+	}
+}
+
+// enter makes conntrack of a node look at the packet.
+func (w *walker) enter(node *Node) {
+	w.pkt.Mark = 0
+	now := tupleOf(&w.pkt)
+	for _, c := range w.conns[node.Name] {
+		switch now {
+		case c.back():
+			w.track = tracked{state: stateEstablished, reply: true, conn: c}
+			return
+		case c.orig:
+			w.track = tracked{state: stateNew, conn: c}
+			return
+		}
+	}
+	c := &conn{orig: now, now: now}
+	w.conns[node.Name] = append(w.conns[node.Name], c)
+	w.track = tracked{state: stateNew, conn: c}
+}
+
+// hook lets the packet pass a netfilter hook, and reports whether it goes on.
+func (w *walker) hook(node *Node, at place, masq ...Ruled) bool {
+	if w.done {
+		return false
+	}
+	p := node.hook(at, &w.pkt, &w.track, node.masquerade(at, &w.pkt, masq))
+	for _, o := range p.doubts {
+		w.doubt(Obstacle{
+			Code: Netfilter, Node: node.Name, Hook: at.hook, Rule: &o.rule,
+			Sentence: fmt.Sprintf("whether %s %s it in %s, %s, depends on %s", o.rule, does(o.verdict), node.Name, at.hook, o.why),
+		})
+	}
+	if p.nat != "" {
+		w.nat, w.by = p.nat, nil
+		if p.by.Table != "" {
+			w.by = &p.by
+		}
+	}
+	if p.verdict == "accept" {
+		return true
+	}
+	o := Obstacle{Code: Netfilter, Node: node.Name, Hook: at.hook, Rule: &p.rule}
+	if p.verdict == "queue" {
+		o.Sentence = fmt.Sprintf("%s takes it in %s, %s, and what becomes of it is not known", p.rule, node.Name, at.hook)
+		w.doubt(o)
+		return true
+	}
+	o.Sentence = fmt.Sprintf("%s by %s in %s, %s", map[string]string{"drop": "dropped", "reject": "rejected"}[p.verdict], p.rule, node.Name, at.hook)
+	o.Advice = "accept it in that chain, before the rule"
+	if p.rule.Handle == 0 {
+		o.Advice = "add a rule to that chain that accepts it: an accept in another table does not undo its policy"
+	}
+	w.stop(o)
+	return false
+}
+
+func does(verdict string) string {
+	if d, ok := map[string]string{"drop": "drops", "reject": "rejects", "accept": "accepts", "nat": "translates", "queue": "takes"}[verdict]; ok {
+		return d
+	}
+	return verdict
+}

@@ -1,0 +1,86 @@
+package recording
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/internal/testenv"
+	"github.com/nsbpf/nsbpf/trace"
+)
+
+// tshark finds one packet at all its hops, reads all headers, and capinfos names
+// the hops. Neither complains, nor does tcpdump.
+func TestTshark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.pcapng")
+	start := testStart()
+	start.SnapLen, start.Expr = 0, ""
+	f, err := Create(path, start, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record(t, f, testEvents()[:4]...)
+	record(t, f, Event{Input: &trace.Input{Runs: make([]collector.Run, 6000), Until: 1}}) // more than one block
+	for _, p := range testPaths() {
+		record(t, f, Event{Path: &Path{JSON: []byte("{}"), Joined: p, Comment: "because"}})
+	}
+	n := uint64(10)
+	var names []string
+	for name := range headerCases() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		p := headerCases()[name]
+		record(t, f, Event{Path: &Path{JSON: []byte("{}"), Joined: &trace.Path{Number: n, Steps: []trace.Step{step(0, 1000+n, p)}}}})
+		n++
+	}
+	record(t, f, Event{End: &End{}})
+	closeFile(t, f)
+
+	tshark := func(args ...string) string {
+		return testenv.Run(t, "tshark", append([]string{"-n", "-r", path, "-o", "ip.check_checksum:TRUE"}, args...)...)
+	}
+	got := tshark("-Y", "frame.packet_id==1", "-T", "fields", "-e", "frame.interface_name", "-e", "frame.time_epoch", "-e", "ip.src", "-e", "icmp.seq")
+	want := "left:left-veth out\t1789999000.000000101\t172.16.16.10\t1\n" +
+		"host:left-br0-veth xdp\t1789999000.000000301\t172.16.16.10\t1\n" +
+		"host:left-br0-veth in\t1789999000.000000501\t172.16.16.10\t1\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("packet 1 (-want +tshark):\n%s", diff)
+	}
+	got = tshark("-Y", "frame.verdict.ebpf_tc==2", "-T", "fields", "-e", "frame.packet_id", "-e", "frame.interface_name", "-e", "frame.comment")
+	if want := "2\thost:left-br0-veth in\tbecause\n"; got != want {
+		t.Errorf("tshark finds dropped %q, want %q", got, want)
+	}
+	got = tshark("-Y", "frame.packet_id>=10", "-T", "fields", "-e", "frame.protocols")
+	want = `eth:ethertype:arp
+eth:ethertype:ipv6:ipv6.hopopts
+eth:ethertype:ip
+eth:ethertype:ipv6:ipv6.fraghdr
+eth:ethertype:ip:icmp
+eth:ethertype:ipv6:icmpv6
+eth:ethertype:ip:tcp
+eth:ethertype:lldp
+eth:ethertype:ip:tcp
+eth:ethertype:vlan:ethertype:ip:udp
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("protocols (-want +tshark):\n%s", diff)
+	}
+	if bad := tshark("-Y", `ip.checksum.status=="Bad" || _ws.malformed`); bad != "" {
+		t.Errorf("tshark complains about\n%s", bad)
+	}
+	if got := strings.Count(testenv.Run(t, "tcpdump", "-n", "-r", path), "\n"); got != int(n-10)+5 {
+		t.Errorf("tcpdump reads %d packets", got)
+	}
+	about := testenv.Run(t, "capinfos", path)
+	for _, h := range []string{"left:left-veth out", "host:left-br0-veth in", "host:left-br0-veth xdp"} {
+		if !strings.Contains(about, "Name = "+h+"\n") {
+			t.Errorf("capinfos does not name %s:\n%s", h, about)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package why
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/nsbpf/nsbpf/forward"
+	"github.com/nsbpf/nsbpf/trace"
+)
+
+// What the node's settings say: the values of the table that have their own rules.
+
+type rule = trace.Rule
+
+func (s *scene) ruleKind() string {
+	switch {
+	case s.drop.Rule == nil:
+		return ""
+	case s.drop.Rule.Handle == 0:
+		return "policy"
+	}
+	return "rule"
+}
+
+// owner returns whose the chain is that dropped the packet, if that is known.
+func (s *scene) owner() string {
+	r := s.drop.Rule
+	if r == nil || s.config == nil || r.Family != "ip" && r.Family != "ip6" || r.Table != "filter" {
+		return ""
+	}
+	for _, t := range s.config.Tables {
+		if t.Family != r.Family || t.Name != r.Table {
+			continue
+		}
+		if slices.ContainsFunc(t.Chains, func(c forward.Chain) bool { return c.Name == "DOCKER-USER" }) {
+			return "Docker"
+		}
+	}
+	return ""
+}
+
+// chains lists the base chains at the hook where the packet ended that want accepts.
+func (s *scene) chains(want func(*forward.Chain) bool) string {
+	hook, _ := s.hook()
+	family, bridge := strings.CutPrefix(hook, "bridge ")
+	if s.config == nil || hook == "" {
+		return ""
+	}
+	var names []string
+	for _, t := range s.config.Tables {
+		if bridge != (t.Family == "bridge") || !bridge && t.Family != "inet" && t.Family != s.either("ip", "ip6") {
+			continue
+		}
+		for i := range t.Chains {
+			if c := &t.Chains[i]; c.Hook == family && c.Kind != "nat" && want(c) {
+				names = append(names, fmt.Sprintf("%s of table %s %s", c.Name, t.Family, t.Name))
+			}
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// set returns the first of the kernel's parameters that has that value.
+func (s *scene) set(value string, names ...string) string {
+	if s.config == nil {
+		return ""
+	}
+	for _, n := range names {
+		if s.config.Sysctls[n] == value {
+			return n
+		}
+	}
+	return ""
+}
+
+// rpFilter returns the parameter that makes the node check where sources are. The
+// larger one of all's and the device's counts (ip-sysctl.rst).
+func (s *scene) rpFilter() string {
+	all, own := "net.ipv4.conf.all.rp_filter", "net.ipv4.conf."+s.in()+".rp_filter"
+	for _, v := range []string{"2", "1"} {
+		if n := s.set(v, own, all); n != "" {
+			return n + "=" + v
+		}
+	}
+	return ""
+}
+
+// forwardingOff returns the parameter that keeps the node from forwarding.
+func (s *scene) forwardingOff() string {
+	if s.either("4", "6") == "4" {
+		return s.set("0", "net.ipv4.ip_forward", "net.ipv4.conf."+s.in()+".forwarding")
+	}
+	return s.set("0", "net.ipv6.conf.all.forwarding")
+}
+
+// back returns the device that the node would answer by.
+func (s *scene) back() string {
+	if s.config == nil || !s.packet.Addressed() {
+		return ""
+	}
+	r := s.config.Lookup(forward.Flow{Dst: s.packet.Src()})
+	if r.Device == "" {
+		return "no device"
+	}
+	return r.Device
+}
+
+func (s *scene) neighbour() string {
+	via, out := s.via(), s.out()
+	if s.config == nil || via == (netip.Addr{}) {
+		return ""
+	}
+	for _, n := range s.config.Neighbours {
+		if n.Addr == via && n.Device == out {
+			return n.State
+		}
+	}
+	return ""
+}
+
+// mtu returns that of the device by which the packet is to leave, or of the route
+// if that is smaller, and 0 if it is not known.
+func (s *scene) mtu() int {
+	d := s.own(s.out())
+	if d == nil {
+		return 0
+	}
+	if r := s.ruled; r != nil && r.Device == d.Name && r.Route != nil && r.Route.MTU > 0 {
+		return min(d.MTU, r.Route.MTU)
+	}
+	return d.MTU
+}
+
+// programs lists the tc programs and filters of the device that are not nsbpf's,
+// in that direction.
+func (s *scene) programs(direction string) string {
+	d := s.own(s.here())
+	if d == nil {
+		return ""
+	}
+	var names []string
+	for _, p := range d.Programs {
+		if name, ok := strings.CutPrefix(p, direction); ok && !slices.Contains(ours[:], name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// ours are the names of nsbpf's own programs.
+var ours = [...]string{"count_tc", "gate_tc", "trace_tc", "filter_tc", "latency_tc"}
+
+// fdbPort returns the port behind which the bridge knows the packet's destination.
+func (s *scene) fdbPort() string {
+	p := s.own(s.port())
+	if p == nil {
+		return ""
+	}
+	if b := s.own(p.Master); b != nil {
+		return b.FDB[mac(s.packet.Packet.EthDst)]
+	}
+	return ""
+}
+
+// ports lists the ports of the bridge that want accepts, with their state if that
+// is not forwarding.
+func (s *scene) ports(want func(*forward.Device) bool) string {
+	p := s.own(s.port())
+	if p == nil {
+		return ""
+	}
+	var names []string
+	for i := range s.config.Devices {
+		d := &s.config.Devices[i]
+		if d.Master != p.Master || d.Master == "" || !want(d) {
+			continue
+		}
+		name := d.Name
+		if state := stateOf(d); state != "" {
+			name += " " + state
+		} else if d.Port != "forwarding" {
+			name += " " + d.Port
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *scene) isolated(port string) bool {
+	d := s.own(port)
+	return d != nil && d.Isolated
+}

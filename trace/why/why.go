@@ -1,0 +1,156 @@
+// Package why explains how a packet ended: from what the kernel says of it, and
+// from the configuration of the nodes where it was, it draws one conclusion in the
+// words of a network engineer. What it knows of reasons is a table, causes.yaml.
+package why
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nsbpf/nsbpf/forward"
+	"github.com/nsbpf/nsbpf/internal/hop"
+	"github.com/nsbpf/nsbpf/trace"
+)
+
+// Case is a Path that is to be explained, and what is known of where it went.
+type Case struct {
+	Path *trace.Path
+	Hops []hop.Hop
+	// Nodes are the configurations of the nodes concerned. Without them less can be
+	// concluded.
+	Nodes []*forward.Node
+	Armed Armed
+	// Changed has, by node, the counters of losses that changed while the packet
+	// was on its way, in words.
+	Changed map[string][]string
+}
+
+// Armed says what was watched.
+type Armed struct {
+	Drops     bool // the kernel's drops: the tracepoint kfree_skb
+	Netfilter bool // both ends of netfilter's hooks
+	Rules     bool // nft's rules
+}
+
+// Explain says why the packet did not arrive. It returns the zero Conclusion for
+// one that did, or that may yet.
+func Explain(c Case) Conclusion {
+	if !c.Path.Lost() {
+		return Conclusion{}
+	}
+	s, t := newScene(c), causes()
+	for i := range t.Causes {
+		if k := &t.Causes[i]; s.suits(k) {
+			return s.conclude(k, t.Arms)
+		}
+	}
+	return Conclusion{}
+}
+
+// Harmless says of a packet that was delivered whether it had done its work by the
+// time when it was dropped, as a TCP acknowledgement of what is known already.
+func Harmless(d *trace.Drop) bool {
+	t := causes()
+	for i := range t.Causes {
+		if k := &t.Causes[i]; k.Harmless && k.names(d) {
+			return true
+		}
+	}
+	return false
+}
+
+// suits says whether k is the cause, as far as its conditions go.
+func (s *scene) suits(k *cause) bool {
+	switch {
+	case k.Harmless, k.Filtered != (s.Path.DroppedBy != 0), k.Lost != (s.drop == nil && !k.Filtered):
+		return false
+	case s.drop != nil && !k.Filtered && !k.names(s.drop):
+		return false
+	}
+	for name, pattern := range k.When {
+		if !fits(pattern, s.value(name)) {
+			return false
+		}
+	}
+	for _, text := range [...]string{k.place(), k.Say, k.Do} {
+		if _, ok := fill(text, s.value); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// fits says whether a value is one of pattern's, which are separated by |. The
+// empty one is that of an unknown value, and * that of any other.
+func fits(pattern, value string) bool {
+	if pattern == "*" {
+		return value != ""
+	}
+	return slices.Contains(strings.Split(pattern, "|"), value)
+}
+
+// conclude draws the conclusion from k, which suits.
+func (s *scene) conclude(k *cause, arms map[string]string) Conclusion {
+	c := Conclusion{Code: k.Code, Certain: !k.Uncertain, Evidence: s.evidence()}
+	c.Place, _ = fill(k.place(), s.value)
+	c.Sentence, _ = fill(k.Say, s.value)
+	c.Advice, _ = fill(k.Do, s.value)
+	switch {
+	case k.Filtered:
+	case k.Lost:
+		c.Sentence = fmt.Sprintf("last seen at %s: %s", s.value("at"), c.Sentence)
+	default:
+		c.Sentence = fmt.Sprintf("dropped in %s: %s", c.Place, c.Sentence)
+	}
+	for _, a := range k.Arm {
+		if a == armDrops && s.Armed.Drops || a == armExplain && s.Armed.Rules && s.Armed.Netfilter {
+			continue
+		}
+		c.Arm = append(c.Arm, arms[a])
+	}
+	return c
+}
+
+// evidence lists what the conclusion rests on.
+func (s *scene) evidence() []string {
+	var all []string
+	if d := s.drop; d != nil {
+		line := "kernel: " + d.Reason
+		if d.Function != "" {
+			line += " in " + d.Function
+		}
+		if len(d.Callers) > 0 {
+			line += ", called by " + strings.Join(d.Callers[:min(len(d.Callers), 4)], ", ")
+		}
+		all = append(all, line)
+		if r := d.Rule; r != nil {
+			all = append(all, fmt.Sprintf("nft: table %s %s, chain %s: %s", r.Family, r.Table, r.Chain, r.Verdict))
+		}
+	}
+	if p := s.passed(); p != "" {
+		all = append(all, "netfilter: "+p)
+	}
+	if s.ruled != nil {
+		all = append(all, "route: "+s.ruled.String())
+	}
+	if c := s.value("counters"); c != "" {
+		all = append(all, "counters: "+c)
+	}
+	return all
+}
+
+// passed says where the packet came in the node's netfilter.
+func (s *scene) passed() string {
+	var words []string
+	for _, p := range s.Path.Passages {
+		switch {
+		case p.Node != s.node():
+		case p.Last && len(words) > 0:
+			words[len(words)-1] = p.Hook + " passed"
+		case !p.Last:
+			words = append(words, p.Hook+" entered")
+		}
+	}
+	return strings.Join(words, ", ")
+}
