@@ -96,7 +96,7 @@ func dieCounting(lab *topology.Lab, hook Hook, n int) error {
 
 // dieTracing is killed with its trace at all hops.
 func dieTracing(lab *topology.Lab, hook Hook, _ int) error {
-	tr, err := Open(lab).Trace(ctx, TraceOptions{Hook: hook})
+	tr, err := Open(lab).Trace(ctx, TraceOptions{Hook: hook, Explain: true})
 	if err != nil {
 		return err
 	}

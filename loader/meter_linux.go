@@ -30,7 +30,7 @@ const (
 	meterPause   = time.Second
 )
 
-// Meter measures what the trace's programs cost, until ctx is done, and returns
+// Meter measures what the trace's programs at the hops cost, until ctx is done, and returns
 // it; no runs are no error. It needs Linux 5.8.
 func (t *Trace) Meter(ctx context.Context) (r RunTime, err error) {
 	defer func() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsbpf/nsbpf/bpf"
@@ -104,4 +105,45 @@ func TestPassagesTwice(t *testing.T) {
 	if after := openFiles(t); after != before {
 		t.Errorf("%d descriptors, before %d", after, before)
 	}
+}
+
+// TestExplainKilled kills a trace that explains. Nothing of it is left.
+func TestExplainKilled(t *testing.T) {
+	lab := up(t, preset(t, "pair"))
+	before := explaining(t)
+	tr := startTrace(t, lab, TraceOptions{Explain: true})
+	if now := explaining(t); tr.SeesDrops() && len(now) <= len(before) {
+		t.Errorf("links %v, before the trace %v", now, before)
+	}
+	closeTrace(t, tr)
+	killChild(t, command("trace", lab, HookNone, 0))
+	wait(t, "all links are gone", func() bool {
+		for id := range explaining(t) {
+			if !before[id] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// explaining returns the links of the machine that are of the types an explainer has.
+func explaining(t *testing.T) map[link.ID]bool {
+	t.Helper()
+	ids := make(map[link.ID]bool)
+	var all link.Iterator
+	defer all.Close()
+	for all.Next() {
+		info, err := all.Link.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Type == link.RawTracepointType || info.Type == link.NetfilterType {
+			ids[all.ID] = true
+		}
+	}
+	if err := all.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return ids
 }

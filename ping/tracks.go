@@ -79,7 +79,11 @@ func (t *Tracks) Back(p *Probe) *trace.Path {
 			continue
 		}
 		t.others = slices.Delete(t.others, i, i+1)
-		if p.Answer != nil && b.Verdict == trace.Dropped && t.hops[b.Steps[b.End].HopID()].Node == t.from {
+		at, seen := t.hops[b.Steps[b.End].HopID()]
+		switch heard := p.Answer != nil && b.Verdict == trace.Dropped; {
+		case heard && !seen: // it passed no hop
+			return nil
+		case heard && at.Node == t.from:
 			b.Verdict, b.Steps[b.End].Verdict, b.Drops = trace.Delivered, trace.Delivered, nil
 		}
 		return b
@@ -88,16 +92,20 @@ func (t *Tracks) Back(p *Probe) *trace.Path {
 }
 
 func (t *Tracks) answers(p *Probe, b *trace.Path) bool {
-	if answered(p.Key, &b.Steps[len(b.Steps)-1].Sighting) {
-		return true
+	for i := range b.Steps {
+		if answered(p.Key, &b.Steps[i].Sighting) {
+			return true
+		}
 	}
 	f := t.forward[p.Key]
 	if f == nil {
 		return false
 	}
-	last := &f.Steps[f.End].Sighting
-	if k, ok := asked(last); ok && answered(k, &b.Steps[0].Sighting) {
-		return true
+	for i := range f.Steps { // of fragments one has the ports
+		k, ok := asked(&f.Steps[i].Sighting)
+		if ok && f.Steps[i].Hop == f.Steps[f.End].Hop && answered(k, &b.Steps[0].Sighting) {
+			return true
+		}
 	}
 	refused := p.Answer == nil || p.Answer.Kind == ICMPError
 	return refused && t.refuses(p, f, b)

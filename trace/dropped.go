@@ -141,7 +141,7 @@ func (j *Joiner) emitBelated(limit uint64) {
 	n := 0
 	for n < len(j.belated) && isDue(j.belated[n].since, limit) {
 		p := j.belated[n].Path
-		j.rulings.take(p)
+		j.rulings.take(p, j.graph)
 		j.totals.add(p)
 		j.emit(p)
 		n++

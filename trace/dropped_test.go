@@ -149,7 +149,7 @@ func TestJoinExplained(t *testing.T) {
 	j.Add(Input{Until: 1_000_000_000})
 	want := []string{
 		"#1 dropped at host:br0 in; NETFILTER_DROP in host behind step 2 by t forward drop" +
-			"; output false behind step -1; output true behind step -1; forward false behind step 2; forward drop behind step 0",
+			"; output false behind step -1; output true behind step -1; forward false behind step 2; forward drop behind step 2",
 		"#2 dropped at no hop; NETFILTER_DROP in left behind step 0 by t output drop" +
 			"; output false behind step -1; output drop behind step 0",
 	}

@@ -302,7 +302,7 @@ func (j *Joiner) complete(o *open) {
 	j.opened--
 
 	o.conclude()
-	j.rulings.take(&o.Path)
+	j.rulings.take(&o.Path, j.graph)
 	j.lose(o)
 	j.totals.add(&o.Path)
 	j.emit(&o.Path)

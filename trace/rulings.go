@@ -27,14 +27,15 @@ func (rs *rulings) add(more []Ruling) {
 	*rs = append(*rs, more...)
 }
 
-// take gives p the rulings about its packet, and forgets what is too old.
-func (rs *rulings) take(p *Path) {
+// take gives p, in a lab of graph g, the rulings about its packet, and forgets what
+// is too old.
+func (rs *rulings) take(p *Path, g *graph) {
 	if len(*rs) == 0 {
 		return
 	}
 	newest := (*rs)[len(*rs)-1].TimeNS
 	*rs = slices.DeleteFunc(*rs, func(r Ruling) bool {
-		if !p.ruled(&r) {
+		if !p.ruled(&r, g) {
 			return r.TimeNS+rulingTime < newest
 		}
 		p.Rulings = append(p.Rulings, r)
@@ -50,25 +51,27 @@ func (rs *rulings) take(p *Path) {
 	}
 }
 
-// ruled says whether r is about p's packet, and sets r's step.
-func (p *Path) ruled(r *Ruling) bool {
+// ruled says whether r is about p's packet, and sets r's step: the last one in the
+// rule's node where the packet had these headers, -1 if there is none.
+func (p *Path) ruled(r *Ruling, g *graph) (is bool) {
 	if r.TimeNS < p.Steps[0].TimeNS {
 		return false
 	}
 	r.Step = -1
 	for i := range p.Steps {
-		if sameHeaders(&p.Steps[i].Sighting, &r.Sighting) {
-			r.Step = i
-			return true
+		if st := &p.Steps[i]; sameHeaders(&st.Sighting, &r.Sighting) {
+			is = true
+			if g.node(st.Hop) == r.Node {
+				r.Step = i
+			}
 		}
 	}
 	for i := range p.Drops {
-		if sameHeaders(&p.Drops[i].Sighting, &r.Sighting) {
-			r.Step = p.Drops[i].Step
-			return true
+		if d := &p.Drops[i]; d.Node == r.Node && sameHeaders(&d.Sighting, &r.Sighting) {
+			r.Step, is = d.Step, true
 		}
 	}
-	return false
+	return is
 }
 
 // Ends says whether the verdict is the packet's end.

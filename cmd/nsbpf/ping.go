@@ -115,10 +115,14 @@ func runPing(ctx context.Context, e *env, w way, o ping.Options, f *pingFlags) (
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	j, untold := predict(w, o)
+	net, err := forward.ReadNet(w.lab)
+	if err != nil {
+		return err
+	}
+	packet := packetOf(o)
 	prober, err := ping.Open(ns, o)
 	if err != nil {
-		return fmt.Errorf("%w%s", err, firstObstacle(j))
+		return fmt.Errorf("%w%s", err, firstObstacle(forward.Walk(net, w.from, packet)))
 	}
 	defer func() { err = errors.Join(err, prober.Close()) }()
 	if mtu := prober.MTU(); o.Length() > mtu {
@@ -127,8 +131,13 @@ func runPing(ctx context.Context, e *env, w way, o ping.Options, f *pingFlags) (
 				o.Size, o.Length(), mtu, o.Size-o.Length()+mtu)
 		}
 		e.warn("size %d makes packets of %d bytes, above the MTU %d of the way: they go in fragments", o.Size, o.Length(), mtu)
+		packet.Length = mtu
 	}
-	run, err := tracedProbes(o, f)
+	p := newPingPrinter(e, w, o, f, prober)
+	if p.journey, err = forward.Walk(net, w.from, packet); err != nil {
+		p.report.Untold = err.Error()
+	}
+	run, err := tracedProbes(o, f, o.Length() > prober.MTU())
 	if err != nil {
 		return err
 	}
@@ -136,8 +145,6 @@ func runPing(ctx context.Context, e *env, w way, o ping.Options, f *pingFlags) (
 	if err != nil {
 		return err
 	}
-	p := newPingPrinter(e, w, o, f, prober)
-	p.journey, p.report.Untold = j, untold
 	l, err := openLive(e, w.lab, tr, run, p.add)
 	if err != nil {
 		return err
@@ -152,7 +159,7 @@ func runPing(ctx context.Context, e *env, w way, o ping.Options, f *pingFlags) (
 // tracedProbes returns a trace of all that can be a probe or its answer. Their
 // addresses and ports may be translated on the way, and those of an answer are
 // not known where it begins, so they choose nothing here.
-func tracedProbes(o ping.Options, f *pingFlags) (traceRun, error) {
+func tracedProbes(o ping.Options, f *pingFlags, fragments bool) (traceRun, error) {
 	var t traceFlags
 	t.add(pflag.NewFlagSet("", pflag.ContinueOnError)) // which sets the defaults
 	t.explain = f.explain
@@ -160,7 +167,10 @@ func tracedProbes(o ping.Options, f *pingFlags) (traceRun, error) {
 		ping.ICMP: "icmp", ping.UDP: "icmp or (ip and udp)", ping.TCP: "icmp or (ip and (tcp-syn or tcp-rst))",
 	}
 	if o.Dst.Is6() {
-		const icmp6 = "(icmp6 and icmp6[icmp6type] < 130)" // errors and echoes
+		icmp6 := "(icmp6 and icmp6[icmp6type] < 130)" // errors and echoes
+		if fragments {
+			icmp6 = "icmp6" // their type is not where it looks
+		}
 		expr = map[ping.Proto]string{
 			ping.ICMP: icmp6, ping.UDP: icmp6 + " or (ip6 and udp)", ping.TCP: icmp6 + " or (ip6 and (tcp-syn or tcp-rst))",
 		}
@@ -168,22 +178,9 @@ func tracedProbes(o ping.Options, f *pingFlags) (traceRun, error) {
 	return t.options(expr[o.Proto], f.json, loader.HookNone)
 }
 
-// predict returns the way that the probes should take, or why that is not known.
-func predict(w way, o ping.Options) (*forward.Journey, string) {
-	net, err := forward.ReadNet(w.lab)
-	if err != nil {
-		return nil, err.Error()
-	}
-	j, err := forward.Walk(net, w.from, packetOf(o))
-	if err != nil {
-		return nil, err.Error()
-	}
-	return j, ""
-}
-
 // firstObstacle says what stands in the way before a first hop, as a hint.
-func firstObstacle(j *forward.Journey) string {
-	if j == nil || len(j.Steps) > 0 || len(j.Obstacles) == 0 {
+func firstObstacle(j *forward.Journey, err error) string {
+	if err != nil || len(j.Steps) > 0 || len(j.Obstacles) == 0 {
 		return ""
 	}
 	return " (" + j.Obstacles[0].Sentence + ")"

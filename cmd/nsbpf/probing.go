@@ -160,7 +160,9 @@ func (p *pingPrinter) find(pr *report.Probe) bool {
 			pr.BackWhy = p.why[pr.Back]
 		}
 	}
-	switch {
+	switch j := p.journey; {
+	case j != nil && j.End == forward.Delivered && len(j.Steps) == 0:
+		return true // within a node no hop is passed
 	case pr.Forward == nil || pr.Back != nil:
 		return pr.Forward != nil
 	case pr.Answer == nil:

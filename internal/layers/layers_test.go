@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"bench":            {"loader", "collector", "internal/netns"},
 	"cmd/nsbpf": {"bench", "bpf", "collector", "loader", "report", "topology", "trace", "trace/filter",
 		"trace/diff", "trace/recording", "trace/why", "forward", "ping",
-		"internal/hop", "internal/netns", "internal/rcu"},
+		"internal/hop", "internal/nearest", "internal/netns", "internal/rcu"},
 	"internal/testenv": {"internal/netns", "internal/rtnl"},
 	"internal/layers":  {},
 }

@@ -11,9 +11,9 @@ func TestSameTraffic(t *testing.T) {
 		packets int
 		seeds   int
 	}{
-		"usual":  {usual(), 300, 1000},
+		"usual":  {usual(), 200, 1000},
 		"few":    {usual(), 40, 1000},
-		"bursty": {bursty(), 1000, 200},
+		"bursty": {bursty(), 800, 150},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -107,22 +107,22 @@ const batchPower = 0.55
 // ratio sets the ratio of the medians and its interval by Price and Bonett,
 // Distribution-free confidence intervals for difference and ratio of medians, 2002.
 func (c *comparison) ratio(a, b []float64, va, vb float64) {
-	ma, ea := logMedian(a)
-	mb, eb := logMedian(b)
-	c.Median = [2]float64{math.Exp(ma), math.Exp(mb)}
-	e := confidence95 * math.Sqrt(ea*ea*va+eb*eb*vb)
-	c.Ratio, c.Low, c.High = math.Exp(mb-ma), math.Exp(mb-ma-e), math.Exp(mb-ma+e)
+	ma, ea := median(a)
+	mb, eb := median(b)
+	c.Median, c.Ratio = [2]float64{ma, mb}, mb/ma
+	e := math.Exp(confidence95 * math.Sqrt(ea*ea*va+eb*eb*vb))
+	c.Low, c.High = c.Ratio/e, c.Ratio*e
 }
 
-// logMedian returns the logarithm of the median of x, and its standard error as the
-// order statistics about it tell.
-func logMedian(x []float64) (median, err float64) {
+// median returns the median of x, and the standard error of its logarithm as the order
+// statistics about it tell.
+func median(x []float64) (m, logErr float64) {
 	s := slices.Sorted(slices.Values(x))
 	n := float64(len(s))
-	median = math.Log((s[(len(s)-1)/2] + s[len(s)/2]) / 2)
+	m = (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 	c := int(math.Max(1, math.Round((n+1)/2-math.Sqrt(n))))
 	z := (n/2 - float64(c) + 0.5) / (math.Sqrt(n) / 2)
-	return median, (math.Log(s[len(s)-c]) - math.Log(s[c-1])) / (2 * z)
+	return m, (math.Log(s[len(s)-c]) - math.Log(s[c-1])) / (2 * z)
 }
 
 func sum(x []float64) (s float64) {

@@ -12,37 +12,36 @@ import (
 // Blocks of a capture file; see draft-ietf-opsawg-pcapng.
 const (
 	blockSection = 0x0a0d0d0a
-	blockCustom  = 0x00000bad
+	// blockLines holds lines. The first bit says that the type is for local use, so
+	// other programs skip it. A custom block, which is there for this, Wireshark shows
+	// as a packet without a time, and says no more how long the capture was.
+	blockLines = 0x80006e73
 
 	orderMagic = 0x1a2b3c4d // a section's byte order
-	// ourNumber is the private enterprise number of our blocks: that which RFC 5612
-	// keeps for examples, since nsbpf has none. ourMagic tells them from others'.
-	ourNumber = 32473
-	ourMagic  = "nsbp"
+	ourMagic   = "nsbp"     // tells our blocks of that type from others'
 
-	customHeader = 16      // type, length, number, magic
-	mostCustom   = 1 << 20 // bytes of lines that go in one block
+	linesHeader  = 12      // type, length, magic
+	mostLines    = 1 << 20 // bytes that go in one block
 	longestBlock = 16 << 20
 )
 
-// appendCustom appends lines in custom blocks. A block's content ends in line feeds
+// appendLines appends lines in blocks. A block's content ends in line feeds
 // up to the next multiple of 4, which do no harm between lines.
-func appendCustom(b, lines []byte) []byte {
+func appendLines(b, lines []byte) []byte {
 	for len(lines) > 0 {
-		part := lines[:min(len(lines), mostCustom)]
+		part := lines[:min(len(lines), mostLines)]
 		lines = lines[len(part):]
 		pad := -len(part) & 3
-		total := uint32(customHeader + len(part) + pad + 4)
-		b = binary.LittleEndian.AppendUint32(b, blockCustom)
+		total := uint32(linesHeader + len(part) + pad + 4)
+		b = binary.LittleEndian.AppendUint32(b, blockLines)
 		b = binary.LittleEndian.AppendUint32(b, total)
-		b = binary.LittleEndian.AppendUint32(b, ourNumber)
 		b = append(append(append(b, ourMagic...), part...), "\n\n\n"[:pad]...)
 		b = binary.LittleEndian.AppendUint32(b, total)
 	}
 	return b
 }
 
-// blockReader reads the lines that a capture file holds in custom blocks. A file
+// blockReader reads the lines that a capture file holds in blocks of ours. A file
 // that is cut off ends with its last whole block.
 type blockReader struct {
 	in    *bufio.Reader
@@ -86,7 +85,7 @@ func (r *blockReader) next() error {
 	}
 	r.at += int64(total)
 	rest := int(total) - len(head)
-	if kind != blockCustom || r.order.Uint32(head[8:]) != ourNumber || rest < len(ourMagic)+4 {
+	if kind != blockLines || string(head[8:]) != ourMagic || rest < 4 {
 		_, err := r.in.Discard(rest)
 		return ended(err)
 	}
@@ -94,9 +93,7 @@ func (r *blockReader) next() error {
 	if _, err := io.ReadFull(r.in, body); err != nil {
 		return ended(err)
 	}
-	if lines, ok := bytes.CutPrefix(body[:rest-4], []byte(ourMagic)); ok {
-		r.lines.Reset(lines)
-	}
+	r.lines.Reset(body[:rest-4])
 	return nil
 }
 

@@ -73,7 +73,7 @@ func (c *capture) interfaces() (err error) {
 	for i, h := range c.start.Hops {
 		in := c.face(h)
 		if i == 0 {
-			// Of its own buffer nothing may be left when a custom block is written.
+			// Of its own buffer nothing may be left when lines are written.
 			c.ng, err = pcapgo.NewNgWriterInterface(struct{ io.Writer }{c.out}, in, pcapgo.NgWriterOptions{
 				SectionInfo: pcapgo.NgSectionInfo{
 					OS: "Linux " + c.start.Kernel, Application: "nsbpf " + c.start.Version,
@@ -143,7 +143,7 @@ func (c *capture) finish() error { return errors.Join(c.release(forever), c.ng.F
 
 // writeLines writes the lines that were made.
 func (c *capture) writeLines() error {
-	c.block = appendCustom(c.block[:0], c.text.Bytes())
+	c.block = appendLines(c.block[:0], c.text.Bytes())
 	c.text.Reset()
 	if err := c.ng.Flush(); err != nil {
 		return err

@@ -74,13 +74,19 @@ eth:ethertype:vlan:ethertype:ip:udp
 	if bad := tshark("-Y", `ip.checksum.status=="Bad" || _ws.malformed`); bad != "" {
 		t.Errorf("tshark complains about\n%s", bad)
 	}
+	if got := strings.Count(tshark(), "\n"); got != int(n-10)+5 {
+		t.Errorf("tshark reads %d packets", got)
+	}
 	if got := strings.Count(testenv.Run(t, "tcpdump", "-n", "-r", path), "\n"); got != int(n-10)+5 {
 		t.Errorf("tcpdump reads %d packets", got)
 	}
 	about := testenv.Run(t, "capinfos", path)
-	for _, h := range []string{"left:left-veth out", "host:left-br0-veth in", "host:left-br0-veth xdp"} {
-		if !strings.Contains(about, "Name = "+h+"\n") {
-			t.Errorf("capinfos does not name %s:\n%s", h, about)
+	for _, what := range []string{
+		"Name = left:left-veth out\n", "Name = host:left-br0-veth in\n", "Name = host:left-br0-veth xdp\n",
+		"Strict time order:   True", "Number of packets:   15\n",
+	} {
+		if !strings.Contains(about, what) {
+			t.Errorf("capinfos does not say %q:\n%s", what, about)
 		}
 	}
 }
