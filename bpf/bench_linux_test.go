@@ -49,15 +49,17 @@ func BenchmarkTraceTC(b *testing.B) {
 		body   asm.Instructions
 		drain  bool
 		wakeAt uint64
+		snap   int
 	}{
-		{"filtered", matchNone, false, never},
-		{"full ring", matchAll, false, never},
-		{"drained by a timer", matchAll, true, never},
-		{"drained and woken", matchAll, true, high},
+		{"filtered", matchNone, false, never, 0},
+		{"full ring", matchAll, false, never, 0},
+		{"drained by a timer", matchAll, true, never, 0},
+		{"drained and woken", matchAll, true, high, 0},
+		{"drained, with bytes", matchAll, true, never, 256},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := matching(b, TraceSpec, c.body)
-			if err := SetWakeAt(s, c.wakeAt); err != nil {
+			if err := errors.Join(SetWakeAt(s, c.wakeAt), SetSnap(s, c.snap)); err != nil {
 				b.Fatal(err)
 			}
 			coll := load(b, s, ProgTraceTC, Site{Hop: testHop, Ethernet: true, Terminal: true})

@@ -6,7 +6,7 @@
 /* The index of the first ledger here, behind those of the hops; set by bpf.SetLedgers. */
 const volatile __u32 first_ledger;
 
-enum {
+enum other_ledger {
 	LEDGER_DROPS,
 	LEDGER_PASSAGES,
 };

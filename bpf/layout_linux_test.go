@@ -83,6 +83,10 @@ func TestEnums(t *testing.T) {
 	if diff := cmp.Diff(enumerators(t, "latency.h"), want); diff != "" {
 		t.Errorf("latency.h and latency.go (-C +Go):\n%s", diff)
 	}
+	want = map[string]int{"LEDGER_DROPS": LedgerDrops, "LEDGER_PASSAGES": LedgerPassages}
+	if diff := cmp.Diff(enumerators(t, "explain.c"), want); diff != "" || len(want) != OtherLedgers {
+		t.Errorf("explain.c and explain_linux.go (-C +Go), %d ledgers:\n%s", OtherLedgers, diff)
+	}
 	for r := range ReasonCount {
 		if r.String() == "unknown" {
 			t.Errorf("reason %d has no name", r)

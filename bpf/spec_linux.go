@@ -26,7 +26,7 @@ const (
 
 	MapCounts   = "counts"   // per CPU, [hop.ID * ReasonCount + Reason] → Count
 	MapOutcomes = "outcomes" // per CPU, [Outcome] → uint64
-	MapRing     = "ring"     // Run
+	MapRing     = "ring"     // Run, Drop, Passage, Snap
 	MapLedgers  = "ledgers"  // per CPU, [hop.ID] → Ledger
 	MapTCTaps   = "tc_taps"  // [hop.ID] → ProgTraceTC, where ProgGateTC goes
 	MapTaps     = "taps"     // [hop.ID] → ProgTraceXDP, where ProgGateXDP goes first

@@ -71,7 +71,7 @@ func (w *walker) open(node *Node, bridge, port *Device) bool {
 	}
 	w.stop(Obstacle{Code: PortState, Node: node.Name, Device: port.Name,
 		Sentence: fmt.Sprintf("%s:%s, a port of %s, is in state %s", node.Name, port.Name, bridge.Name, port.Port),
-		Advice:   fmt.Sprintf("bring it up, wait for spanning tree, or bridge link set dev %s state 3", port.Name)})
+		Advice:   fmt.Sprintf("bring it up; wait for spanning tree, or ip link set %s type bridge stp_state 0", bridge.Name)})
 	return false
 }
 
@@ -102,6 +102,8 @@ func (w *walker) bridgeOut(node *Node, bridge, in *Device, to neighbour) {
 	}
 	out := leads
 	switch {
+	case told != nil && leads != nil && told != leads && to.asked:
+		// The answer teaches the bridge where it came from.
 	case told != nil && leads != nil && told != leads:
 		w.stop(Obstacle{Code: WrongPort, Node: node.Name, Device: told.Name,
 			Sentence: fmt.Sprintf("%s:%s takes %s for reached by %s, and it is reached by %s", node.Name, bridge.Name, to.mac, told.Name, leads.Name),

@@ -20,7 +20,8 @@ type spot struct {
 type neighbour struct {
 	mac string // "" if it is not known
 	spot
-	all bool // everybody
+	all   bool // everybody
+	asked bool // it has to be asked for its MAC first
 }
 
 // peer returns the other end of a veth.
@@ -130,7 +131,7 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 			o.Sentence = fmt.Sprintf("%s could not reach %s by %s lately (neighbour entry %s)", node.Name, next, d.Name, strings.ToUpper(entry.State))
 			w.note(o)
 		}
-		return neighbour{mac: owners[0].device.MAC, spot: owners[0]}, true
+		return neighbour{mac: owners[0].device.MAC, spot: owners[0], asked: true}, true
 	case open:
 		return neighbour{}, true
 	}
@@ -146,7 +147,7 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 		o.Advice = fmt.Sprintf("ip link set %s up in %s", reach.device.Name, reach.node.Name)
 	} else if state := w.closedPort(d); state != "" {
 		o.Code, o.Sentence = PortState, state
-		o.Advice = "ip link set it up, wait for spanning tree, or bridge link set dev PORT state 3"
+		o.Advice = "wait for spanning tree, or set stp_state of the bridge to 0"
 	}
 	w.stop(o)
 	return neighbour{}, false
@@ -195,7 +196,7 @@ func (w *walker) knownAs(node *Node, d *Device, next netip.Addr, entry *Neighbou
 		o.Advice = fmt.Sprintf("ip link set %s up in %s", to.device.Name, to.node.Name)
 	} else if state := w.closedPort(d); state != "" {
 		o.Code, o.Sentence = PortState, state
-		o.Advice = "ip link set it up, wait for spanning tree, or bridge link set dev PORT state 3"
+		o.Advice = "wait for spanning tree, or set stp_state of the bridge to 0"
 	}
 	w.stop(o)
 	return neighbour{}, false

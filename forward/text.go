@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,7 +15,10 @@ type writer struct {
 	table *Table
 	regs  map[uint32]operand
 	proto uint8    // of the transport header, once the rule asked for it
-	words []string // the statements
+	said  []string // the statements
+	// implied has those of said that nft leaves out before others: by index the
+	// first word of these.
+	implied map[int]string
 }
 
 // operand is what a register holds, in nft's words.
@@ -44,19 +48,27 @@ const (
 // Text returns the rule as nft prints it. What is not understood stands there by
 // the kernel's name in square brackets.
 func (l *Line) Text(t *Table) string {
-	w := &writer{table: t, regs: map[uint32]operand{}}
+	w := &writer{table: t, regs: map[uint32]operand{}, implied: map[int]string{}}
 	for i := range l.Exprs {
 		w.write(&l.Exprs[i])
 	}
-	return strings.ReplaceAll(strings.Join(w.words, " "), "\x00", "")
+	return strings.Join(slices.DeleteFunc(w.said, func(s string) bool { return s == "" }), " ")
 }
 
+// say adds a statement. It takes back what its first word implies.
 func (w *writer) say(words ...string) {
-	for _, word := range words {
-		if word != "" {
-			w.words = append(w.words, word)
+	words = slices.DeleteFunc(words, func(s string) bool { return s == "" })
+	if len(words) == 0 {
+		return
+	}
+	head, _, _ := strings.Cut(words[0], " ")
+	for i, of := range w.implied {
+		if of == head {
+			w.said[i] = ""
+			delete(w.implied, i)
 		}
 	}
+	w.said = append(w.said, strings.Join(words, " "))
 }
 
 func (w *writer) write(e *Expr) {
@@ -108,15 +120,21 @@ func (w *writer) write(e *Expr) {
 	}
 }
 
-// field names a part of a header.
+// field names a part of a header. Of an address the first bytes may be enough.
 func (w *writer) field(e *Expr) operand {
 	o := operand{width: int(e.Len), name: fmt.Sprintf("@%s,%d,%d", map[string]string{"network": "nh", "transport": "th", "link": "ll"}[e.Key], 8*e.Offset, 8*e.Len)}
 	for _, f := range fields {
-		if f.header == e.Key && f.offset == e.Offset && f.width == e.Len && (f.proto == 0 || f.proto == w.proto) {
-			o.name, o.kind = f.name, f.kind
-			o.proto = f.kind == asProto
-			break
+		if f.header != e.Key || f.offset != e.Offset || f.proto != 0 && f.proto != w.proto {
+			continue
 		}
+		if f.width != e.Len && (f.kind != asAddr || e.Len > f.width || e.Len >= 4 && f.width == 4) {
+			continue
+		}
+		o.name, o.kind, o.proto, o.width = f.name, f.kind, f.kind == asProto, int(f.width)
+		if f.width != e.Len {
+			o.mask = slices.Concat(slices.Repeat(Bytes{0xff}, int(e.Len)), make(Bytes, f.width-e.Len))
+		}
+		break
 	}
 	return o
 }
@@ -131,11 +149,11 @@ var fields = []struct {
 }{
 	{"network", 12, 4, 0, "ip saddr", asAddr},
 	{"network", 16, 4, 0, "ip daddr", asAddr},
-	{"network", 8, 16, 0, "ip6 saddr", asAddr},
-	{"network", 24, 16, 0, "ip6 daddr", asAddr},
 	{"network", 9, 1, 0, "ip protocol", asProto},
 	{"network", 6, 1, 0, "ip6 nexthdr", asProto},
 	{"network", 8, 1, 0, "ip ttl", asNumber},
+	{"network", 8, 16, 0, "ip6 saddr", asAddr},
+	{"network", 24, 16, 0, "ip6 daddr", asAddr},
 	{"network", 2, 2, 0, "ip length", asNumber},
 	{"transport", 0, 2, TCP, "tcp sport", asNumber},
 	{"transport", 2, 2, TCP, "tcp dport", asNumber},
@@ -177,36 +195,45 @@ func (w *writer) selector(e *Expr) {
 	w.say(name, "set", o.print(w.regs[e.Src].value))
 }
 
-// compare leaves out what nft does: the protocol before its header.
 func (w *writer) compare(e *Expr) {
 	o := w.regs[e.Src]
-	if o.mask != nil && o.kind == asAddr {
-		w.say(o.name, sign(e.Cmp), network(e.Data, o.mask))
-		return
-	}
-	if o.mask != nil && o.kind == asState && e.Cmp == "!=" && !nonZero(e.Data) {
+	value := o.print(e.Data)
+	switch {
+	case o.mask != nil && o.kind == asAddr:
+		value = network(e.Data, o.mask)
+	case o.mask != nil && o.kind == asState && e.Cmp == "!=" && !nonZero(e.Data):
 		w.say(o.name, o.print(o.mask))
 		return
+	case o.mask != nil:
+		w.say(o.name, "&", o.print(o.mask), e.Cmp, value)
+		return
 	}
-	if o.proto && e.Cmp == "==" && len(e.Data) == 1 {
-		w.proto = e.Data[0]
-		if w.proto == TCP || w.proto == UDP || w.proto == ICMP || w.proto == ICMP6 {
-			w.say("\x00" + o.name + " " + o.print(e.Data)) // is left out if a field of it follows
+	if last := len(w.said) - 1; e.Cmp == "<=" && last >= 0 {
+		if from, ok := strings.CutPrefix(w.said[last], o.name+" >= "); ok {
+			w.said[last] = o.name + " " + from + "-" + value
 			return
 		}
 	}
-	if o.mask != nil {
-		w.forget(o.name)
-		w.say(o.name, "&", o.print(o.mask), e.Cmp, o.print(e.Data))
-		return
+	w.say(o.name, sign(e.Cmp), value)
+	if e.Cmp == "==" {
+		w.imply(o, e.Data)
 	}
-	w.forget(o.name)
-	w.say(o.name, sign(e.Cmp), o.print(e.Data))
+}
+
+// imply remembers that the last statement is left out before some others.
+func (w *writer) imply(o operand, b Bytes) {
+	last := len(w.said) - 1
+	switch {
+	case o.kind == asFamily && len(b) == 1:
+		w.implied[last] = map[byte]string{2: "ip", 10: "ip6"}[b[0]]
+	case o.proto && len(b) == 1:
+		w.proto = b[0]
+		w.implied[last] = map[byte]string{TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMP6: "icmpv6"}[b[0]]
+	}
 }
 
 func (w *writer) lookup(e *Expr) {
 	o := w.regs[e.Src]
-	w.forget(o.name)
 	word := o.name
 	if e.Not {
 		word += " !="
@@ -234,19 +261,6 @@ func (w *writer) lookup(e *Expr) {
 		els = append(els, s)
 	}
 	w.say(word, "{ "+strings.Join(els, ", ")+" }")
-}
-
-// forget takes back what was said of the protocol if name says it too.
-func (w *writer) forget(name string) {
-	n := len(w.words)
-	if n > 0 && strings.HasPrefix(w.words[n-1], "\x00") {
-		head, _, _ := strings.Cut(name, " ")
-		if head == "tcp" || head == "udp" || head == "icmp" || head == "icmpv6" {
-			w.words = w.words[:n-1]
-			return
-		}
-		w.words[n-1] = w.words[n-1][1:]
-	}
 }
 
 func (w *writer) translate(e *Expr) {
@@ -284,7 +298,9 @@ func network(b, mask Bytes) string {
 			bits++
 		}
 	}
-	if a := addrOf(b); a.IsValid() {
+	whole := make(Bytes, len(mask))
+	copy(whole, b)
+	if a := addrOf(whole); a.IsValid() {
 		return netip.PrefixFrom(a, bits).String()
 	}
 	return fmt.Sprintf("%#x/%d", []byte(b), bits)

@@ -30,6 +30,20 @@ func (x *explainer) SeesDrops() bool { return x.drops != nil }
 // SeesPassages says whether both ends of the nodes' netfilter hooks are watched.
 func (x *explainer) SeesPassages() bool { return len(x.passages) > 0 }
 
+// MissedDrops returns how many packets that the kernel dropped, of the whole
+// machine, were in no ledger: an interrupt dropped them while the program was at
+// another on the same CPU. It is to be read before Close.
+func (x *explainer) MissedDrops() (uint64, error) {
+	if x.programs == nil {
+		return 0, nil
+	}
+	s, err := x.programs.Programs[bpf.ProgDrop].Stats()
+	if err != nil {
+		return 0, fmt.Errorf("reading how many drops were missed: %w", err)
+	}
+	return s.RecursionMisses, nil
+}
+
 // explain arms what opts ask for and the kernel has, and says what it has not. t's
 // own programs are loaded.
 func (t *Trace) explain(ctx context.Context, l *Loader, opts TraceOptions) error {

@@ -113,12 +113,19 @@ func probeAll(t *testing.T, ns *os.File, o Options) (outcome, Results) {
 	return seen[0], results
 }
 
-// TestProber probes ports that are open, closed and filtered, and addresses that
-// are refused, by each protocol.
-func TestProber(t *testing.T) {
-	near, farNS := wire(t)
-	serve(t, farNS)
-	type fates map[string]outcome // by family
+// fates are outcomes by family.
+type fates map[string]outcome
+
+// situation is what is sent where, and what is to become of it.
+type situation struct {
+	name    string
+	to      map[string]string
+	o       Options
+	want    fates
+	reached bool
+}
+
+func situations() []situation {
 	alike := func(kind string) fates {
 		return fates{"4": {Kind: kind, From: far["4"]}, "6": {Kind: kind, From: far["6"]}}
 	}
@@ -130,13 +137,7 @@ func TestProber(t *testing.T) {
 	}
 	hostUnreachable, exceeded := icmpErrors(3, 1, 1, 0), icmpErrors(11, 0, 3, 0)
 	unsent := fates{"4": {Err: unix.EMSGSIZE}, "6": {Err: unix.EMSGSIZE}}
-	for _, tt := range []struct {
-		name    string
-		to      map[string]string
-		o       Options
-		want    fates
-		reached bool
-	}{
+	return []situation{
 		// First: any other error takes away what the kernel allows of these.
 		{"echo, refused", refuse, Options{Proto: ICMP}, hostUnreachable, false},
 		{"udp, refused", refuse, Options{Proto: UDP, Port: openPort}, hostUnreachable, false},
@@ -156,7 +157,15 @@ func TestProber(t *testing.T) {
 		{"syn, closed", far, Options{Proto: TCP, Port: closedPort}, alike("rst"), true},
 		{"syn, filtered", far, Options{Proto: TCP, Port: filteredPort}, fates{}, false},
 		{"syn, too far", lost, Options{Proto: TCP, Port: openPort, TTL: 1}, exceeded, false},
-	} {
+	}
+}
+
+// TestProber probes ports that are open, closed and filtered, and addresses that
+// are refused, by each protocol.
+func TestProber(t *testing.T) {
+	near, farNS := wire(t)
+	serve(t, farNS)
+	for _, tt := range situations() {
 		for family, to := range tt.to {
 			t.Run(tt.name+", IPv"+family, func(t *testing.T) {
 				o := tt.o

@@ -173,11 +173,9 @@ func (o Options) dialUDP() (*net.UDPConn, error) {
 type reservation int
 
 func reserveTCP(src netip.Addr) (reservation, uint16, error) {
-	family, addr := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{})
-	if src.Is6() {
-		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Addr: src.As16()}
-	} else {
-		addr = &unix.SockaddrInet4{Addr: src.As4()}
+	family, addr := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: src.As16()})
+	if src.Is4() {
+		family, addr = unix.AF_INET, &unix.SockaddrInet4{Addr: src.As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

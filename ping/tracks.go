@@ -23,6 +23,10 @@ type Tracks struct {
 	others  []*trace.Path // that may be answers, by when they began
 }
 
+// mostOthers bounds the Paths that are kept because they may be answers, the oldest
+// of which are forgotten, and beside [MaxCount] those of what others send.
+const mostOthers = 1 << 14
+
 // NewTracks returns Tracks of probes that are sent in the node from.
 func NewTracks(from string, hops []hop.Hop) *Tracks {
 	t := &Tracks{from: from, hops: make(map[hop.ID]hop.Hop), forward: make(map[Key]*trace.Path)}
@@ -37,7 +41,7 @@ func NewTracks(from string, hops []hop.Hop) *Tracks {
 func (t *Tracks) Add(p *trace.Path) *trace.Path {
 	first := &p.Steps[0]
 	if k, ok := asked(&first.Sighting); ok {
-		if t.here(first) && t.forward[k] == nil {
+		if t.here(first) && t.forward[k] == nil && len(t.forward) < MaxCount+mostOthers {
 			t.forward[k] = p.Clone()
 			return t.forward[k]
 		}
@@ -55,6 +59,10 @@ func (t *Tracks) Add(p *trace.Path) *trace.Path {
 		}
 		return 1
 	})
+	if len(t.others) == mostOthers && at > 0 {
+		t.others = slices.Delete(t.others, 0, 1)
+		at--
+	}
 	kept := p.Clone()
 	t.others = slices.Insert(t.others, at, kept)
 	return kept

@@ -3,11 +3,13 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/forward"
 	"github.com/nsbpf/nsbpf/trace"
 )
 
@@ -21,6 +23,10 @@ type Closing struct {
 	// Shown is how many paths were as the expression wants them; nil: all.
 	Shown *uint64
 	Cost  collector.Cost
+	// RulingsLost is what nft's rules said and there was no room for.
+	RulingsLost uint64
+	// Losses are, by node, the counters of losses that grew meanwhile.
+	Losses map[string][]forward.Loss
 	// Unended says that neither Ledgers nor Cost are known: it is a recording's that
 	// has no end.
 	Unended bool
@@ -39,12 +45,32 @@ func ClosingText(w io.Writer, c Closing, style Style) error {
 		}
 		b += fmt.Sprintf("%slost%s: %s; paths may end early or begin late\n", style.Bad, style.Reset, strings.Join(hops, ", "))
 	}
+	if unheard := c.unheard(); unheard != "" {
+		b += fmt.Sprintf("%slost%s: %s; not every end is explained\n", style.Bad, style.Reset, unheard)
+	}
+	for _, node := range slices.Sorted(maps.Keys(c.Losses)) {
+		for _, l := range c.Losses[node] {
+			b += fmt.Sprintf("counters of %s: %s +%d, %s\n", node, l.Name, l.Count, l.Meaning)
+		}
+	}
 	if c.Sample > 1 {
 		b += fmt.Sprintf("1 of %d was traced: about %s, %s delivered\n", c.Sample,
 			estimated(c.Totals.Paths, c.Sample, "path"), estimated(c.Totals.Delivered, c.Sample, ""))
 	}
 	_, err := io.WriteString(w, b)
 	return err
+}
+
+// unheard says what was lost besides sightings, "" if nothing was.
+func (c *Closing) unheard() string {
+	return amounts(unlessZero(c.Ledgers.Drops.Lost, "of the kernel's drops"), unlessZero(c.Ledgers.Passages.Lost, "of netfilter's hooks"),
+		unlessZero(c.RulingsLost, "of nft's rulings"), unlessZero(c.Ledgers.Total.Unsnapped, "of the packets' bytes"))
+}
+
+// Lost says how many events were lost, of whatever kind.
+func (c *Closing) Lost() uint64 {
+	l := &c.Ledgers
+	return l.Total.Lost + l.Drops.Lost + l.Passages.Lost + c.RulingsLost + l.Total.Unsnapped
 }
 
 func closingLine(c Closing, style Style) string {
@@ -136,6 +162,15 @@ func newLedgerJSON(l collector.Ledger) ledgerJSON {
 	return ledgerJSON{l.Seen, l.Traced, l.Filtered, l.SampledOut, l.Lost, l.Balanced()}
 }
 
+// unlessUnused returns nil for a ledger of nothing.
+func unlessUnused(l collector.Ledger) *ledgerJSON {
+	if l.Seen == 0 {
+		return nil
+	}
+	j := newLedgerJSON(l)
+	return &j
+}
+
 type hopLedgerJSON struct {
 	Hop string `json:"hop"`
 	ledgerJSON
@@ -194,15 +229,21 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		Sightings       uint64 `json:"sightings"`
 		Strays          uint64 `json:"strays"`
 		ledgerJSON
-		Unended bool            `json:"unended,omitempty"`
-		Shown   *uint64         `json:"shown,omitempty"`
-		Hops    []hopLedgerJSON `json:"hops"`
-		Sample  *sampleJSON     `json:"sample,omitempty"`
-		Cost    costJSON        `json:"cost"`
+		Drops       *ledgerJSON               `json:"drops,omitempty"`
+		Passages    *ledgerJSON               `json:"passages,omitempty"`
+		RulingsLost uint64                    `json:"rulings_lost,omitempty"`
+		Unsnapped   uint64                    `json:"unsnapped,omitempty"`
+		Losses      map[string][]forward.Loss `json:"losses,omitempty"`
+		Unended     bool                      `json:"unended,omitempty"`
+		Shown       *uint64                   `json:"shown,omitempty"`
+		Hops        []hopLedgerJSON           `json:"hops"`
+		Sample      *sampleJSON               `json:"sample,omitempty"`
+		Cost        costJSON                  `json:"cost"`
 	}{
 		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.Dropped, t.LastSeen, t.Unfinished,
 		t.Retransmitted, t.GivenUp, t.Forgotten, t.Sightings, t.Strays,
-		newLedgerJSON(c.Ledgers.Total), c.Unended, c.Shown, hops, sample,
+		newLedgerJSON(c.Ledgers.Total), unlessUnused(c.Ledgers.Drops), unlessUnused(c.Ledgers.Passages),
+		c.RulingsLost, c.Ledgers.Total.Unsnapped, c.Losses, c.Unended, c.Shown, hops, sample,
 		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},
 	})
 }

@@ -138,20 +138,16 @@ func (p *Ping) legTable(w io.Writer, head string, l *ping.Leg, style Style) erro
 	}
 	for i := range l.Lost {
 		if c := p.whyOf(l.Lost[i].Path); c != nil {
-			if _, err := io.WriteString(w, "  "+p.behind(l.Lost[i].At)+": "+conclusionLine(c)+"\n"); err != nil {
+			text := "  " + p.behind(l.Lost[i].At) + ": " + c.Sentence + "\n"
+			if c.Advice != "" {
+				text += "    " + c.Advice + "\n"
+			}
+			if _, err := io.WriteString(w, text); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// conclusionLine returns c with its advice.
-func conclusionLine(c *why.Conclusion) string {
-	if c.Advice == "" {
-		return c.Sentence
-	}
-	return c.Sentence + " (" + c.Advice + ")"
 }
 
 // behind says that packets ended behind a hop, or before the first.

@@ -12,7 +12,7 @@ func socketFaults() []fault {
 				"dropped in wan: nobody listens on UDP port 9999 of 2001:4860:4860::8888, only on ::1",
 			},
 		},
-		{name: "no TCP socket", code: "no-socket", send: tcp(1), says: same("dropped in wan: nobody listens on TCP port 81")},
+		{name: "no TCP socket", code: "no-socket", send: tcp, says: same("dropped in wan: nobody listens on TCP port 81")},
 		{
 			name: "no TCP connection", code: "no-connection", send: crafted{proto: tcpAck}.send,
 			says: [2]string{
@@ -27,10 +27,6 @@ func socketFaults() []fault {
 		{
 			name: "a socket's filter", code: "socket-filter", send: udp(1), arrange: listenUDP("wan", "::", "filter"),
 			says: same("dropped in wan: the program that listens on port 9999 has a filter (SO_ATTACH_FILTER or BPF) that refused it"),
-		},
-		{
-			name: "a server that does not accept", code: "listen-overflow", send: tcp(4), arrange: listenTCP,
-			says: same("dropped in wan: the queue of connections to port 81 that the server has not accepted is full"),
 		},
 	}
 }

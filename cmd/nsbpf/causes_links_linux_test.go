@@ -20,7 +20,7 @@ func linkFaults() []fault {
 			says: same("dropped in host:left-br0-veth: the bridge has no port that it may send it to; not forwarding: right-br0-veth down"),
 		},
 		{
-			name: "bridge ports that are isolated", code: "bridge-isolated", expr: toRight, send: pingingTo("172.16.16.20", "fd16::20"),
+			name: "bridge ports that are isolated", mends: true, code: "bridge-isolated", expr: toRight, send: pingingTo("172.16.16.20", "fd16::20"),
 			do:   []string{"host: bridge link set dev left-br0-veth isolated on; bridge link set dev right-br0-veth isolated on"},
 			says: same("dropped in host:left-br0-veth: port left-br0-veth is isolated, and may not reach right-br0-veth"),
 		},
@@ -61,7 +61,7 @@ func programFaults() []fault {
 		},
 		{
 			name: "native XDP", code: "xdp", send: pinging(), arrange: foreignXDP("wan", "eth0", link.XDPDriverMode),
-			says: same("last seen at host:eth0 out: XDP program guard stands at wan:eth0, and what it drops nobody is told of"),
+			says: same("dropped in wan:eth0: an XDP program on eth0, guard"),
 		},
 	}
 }

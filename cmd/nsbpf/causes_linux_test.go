@@ -20,6 +20,7 @@ type fault struct {
 	name    string
 	do      []string // makes it, each "NODE: COMMAND"
 	arrange func(*testing.T)
+	mends   bool // the advice's first command is all that it takes
 	explain bool // the trace is to be told of rules
 	send    sender
 	expr    string    // chooses the packet; "": by its destination
@@ -72,23 +73,20 @@ func warmUp(t *testing.T) {
 // check sends what dies, and returns what was said of it as a row of docs/drops.md.
 func (f *fault) check(t *testing.T, six bool, want string) string {
 	t.Helper()
-	expr := f.expr
-	if expr == "" {
-		expr = []string{"dst host 8.8.8.8", "dst host 2001:4860:4860::8888"}[btoi(six)]
-	}
-	args := []string{"trace", "nat", "--json", "-c1", "--for=3s"}
-	if f.explain {
-		args = append(args, "--explain")
-	}
-	tr := startTrace(t, append(args, "("+expr+") and dropped")...)
-	f.send(t, six)
-	got := concludes(t, tr)
+	got := f.traced(t, six, "dropped").Conclusion
 	if got == nil {
 		t.Fatal("no packet died")
 	}
 	sentence := macs.ReplaceAllString(got.Sentence, "MAC")
 	if got.Code != f.code || sentence != want {
 		t.Errorf("concluded %s\n got %q\nwant %q\n%+q", got.Code, sentence, want, got.Evidence)
+	}
+	if f.mends && (six || f.says[1] == "") {
+		command, _, _ := strings.Cut(strings.SplitAfterN(got.Advice, "`", 2)[1], "`")
+		testenv.Run(t, "sh", "-ec", command)
+		if p := f.traced(t, six, "not dropped"); p.Verdict != "delivered" {
+			t.Errorf("after %q a packet is %q", command, p.Verdict)
+		}
 	}
 	kernel := "nothing"
 	if len(got.Evidence) > 0 {
@@ -109,26 +107,35 @@ func btoi(b bool) int {
 
 var macs = regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}`)
 
-// concludes waits for the trace's end and returns why its path ended, or nil.
-func concludes(t *testing.T, tr *background) *why.Conclusion {
+// ended is what is read of a path.
+type ended struct {
+	Schema, Verdict string
+	Conclusion      *why.Conclusion
+}
+
+// traced sends, and returns the path of the first packet that ended as said.
+func (f *fault) traced(t *testing.T, six bool, as string) ended {
 	t.Helper()
+	expr := f.expr
+	if expr == "" {
+		expr = "dst host " + wanAddrs[btoi(six)]
+	}
+	args := []string{"trace", "nat", "--json", "-c1", "--for=3s"}
+	if f.explain {
+		args = append(args, "--explain")
+	}
+	tr := startTrace(t, append(args, "("+expr+") and "+as)...)
+	f.send(t, six)
 	var talk strings.Builder
-	if _, err := io.Copy(&talk, tr.stderr); err != nil {
-		t.Error(err)
+	_, copied := io.Copy(&talk, tr.stderr)
+	if err := tr.cmd.Wait(); err != nil || copied != nil {
+		t.Fatalf("trace: %v, %v\n%s", err, copied, talk.String())
 	}
-	if err := tr.cmd.Wait(); err != nil {
-		t.Fatalf("trace: %v\n%s", err, talk.String())
+	var first ended
+	if err := json.NewDecoder(&tr.stdout).Decode(&first); err != nil {
+		t.Fatal(err)
 	}
-	for dec := json.NewDecoder(&tr.stdout); dec.More(); {
-		var doc struct{ Conclusion *why.Conclusion }
-		if err := dec.Decode(&doc); err != nil {
-			t.Fatal(err)
-		}
-		if doc.Conclusion != nil {
-			return doc.Conclusion
-		}
-	}
-	return nil
+	return first
 }
 
 // checkDocs looks up in docs/drops.md what was said, and rewrites its table if

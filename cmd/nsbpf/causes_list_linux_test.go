@@ -44,7 +44,7 @@ func ruleFaults() []fault {
 			},
 		},
 		{
-			name: "the same, for bridged packets", explain: true, code: "policy-drop-docker", send: pingingTo("172.16.16.20", "fd16::20"),
+			name: "the same, for bridged packets", mends: true, explain: true, code: "policy-drop-docker", send: pingingTo("172.16.16.20", "fd16::20"),
 			expr: toRight,
 			do:   docker,
 			says: [2]string{
@@ -69,7 +69,7 @@ func ruleFaults() []fault {
 			do: drop9999("left", "output"),
 		},
 		{
-			name: "a rule of the bridge family", explain: true, code: "rule-drop", send: pingingTo("172.16.16.20", "fd16::20"),
+			name: "a rule of the bridge family", mends: true, explain: true, code: "rule-drop", send: pingingTo("172.16.16.20", "fd16::20"),
 			expr: toRight,
 			do:   []string{"host: " + chain("bridge b", "c", "forward", "") + "; nft add rule bridge b c meta l4proto '{ icmp, icmpv6 }' drop"},
 			says: same("dropped in host, bridge forward: rule `meta l4proto { icmp, ipv6-icmp } drop` of table bridge b, chain c, handle 3"),
@@ -83,7 +83,7 @@ func ruleFaults() []fault {
 			says: same("dropped in host, forward: rule `ct state invalid drop` of table inet fw, chain c, handle 2"),
 		},
 		{
-			name: "our own filter", code: "own-filter", send: pinging(), arrange: ownFilter,
+			name: "our own filter", mends: true, code: "own-filter", send: pinging(), arrange: ownFilter,
 			says: same("dropped by filter 1 at host:left-br0-veth in"),
 		},
 	}

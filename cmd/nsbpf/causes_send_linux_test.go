@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"strings"
@@ -54,19 +53,15 @@ func udp(n int) sender {
 	}
 }
 
-// tcp tries to connect to wan from left, several times at once.
-func tcp(n int) sender {
-	return func(t *testing.T, six bool) {
-		in(t, "left", func() error {
-			for range n {
-				conn, err := net.DialTimeout("tcp", net.JoinHostPort(wanAddrs[btoi(six)], "81"), 300*time.Millisecond)
-				if err == nil {
-					t.Cleanup(func() { conn.Close() })
-				}
-			}
-			return nil
-		})
-	}
+// tcp tries to connect to wan from left.
+func tcp(t *testing.T, six bool) {
+	in(t, "left", func() error {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(wanAddrs[btoi(six)], "81"), time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return nil
+	})
 }
 
 // in runs fn in the namespace of a node.
@@ -215,24 +210,6 @@ func refuseAll(t *testing.T, conn *net.UDPConn) {
 	if err != nil || control != nil {
 		t.Fatal(err, control)
 	}
-}
-
-// listenTCP has wan listen with the shortest queue, and accept nothing.
-func listenTCP(t *testing.T) {
-	var config net.ListenConfig
-	in(t, "wan", func() error {
-		ln, err := config.Listen(context.Background(), "tcp", "[::]:81")
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		return unix.Listen(int(file.Fd()), 0) // again: it is the queue that changes
-	})
 }
 
 // foreignXDP attaches a program named guard that drops everything.

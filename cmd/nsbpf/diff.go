@@ -100,14 +100,13 @@ func loadProfile(ctx context.Context, file string) (p *diff.Profile, err error) 
 		return nil, fmt.Errorf("comparing %s: %w", file, err)
 	}
 	end, err := s.replay(ctx, r, 0)
-	cut := errors.Is(err, recording.ErrCut)
-	if cut {
-		err = nil
+	if errors.Is(err, recording.ErrCut) {
 		s.joiner.End()
+		err = s.err
 	}
-	p.Source = diff.Source{
-		Name: file, Lab: start.Lab, Expr: start.Expr, Sample: start.Sample, Rate: start.Rate,
-		Lost: end.Ledgers.Total.Lost, Cut: cut,
+	p.Source = diff.Source{Name: file, Lab: start.Lab, Expr: start.Expr, Sample: start.Sample, Rate: start.Rate, Cut: end == nil}
+	if end != nil {
+		p.Source.Lost = end.Ledgers.Total.Lost
 	}
 	return p, err
 }

@@ -28,6 +28,7 @@ type live struct {
 	names   *kernelNames
 	rules   *ruleWatch // nil: they are not watched
 	filters filterWatch
+	losses  lossWatch
 }
 
 // openLive returns a live trace whose paths go to emit. It closes tr when it is
@@ -66,6 +67,9 @@ func openLive(e *env, lab *topology.Lab, tr *loader.Trace, run traceRun, emit fu
 	}
 	l.armed = armedOf(start)
 	l.look = l.lookAt
+	if l.losses, err = watchLosses(lab); err != nil {
+		return l, err
+	}
 	return l, l.watchFilters()
 }
 
@@ -92,8 +96,13 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 		return recording.End{}, err
 	}
 	l.joiner.End()
+	for _, n := range l.start.Nodes {
+		if err := l.lookForLosses(n); err != nil {
+			return recording.End{}, err
+		}
+	}
 	ledgers, err := collector.ReadLedgers(l.tr.Ledgers, l.tr.Hops)
-	return recording.End{Ledgers: ledgers, Cost: spent}, errors.Join(l.err, err)
+	return recording.End{Ledgers: ledgers, RulingsLost: l.rules.lost(), Cost: spent}, errors.Join(l.err, err)
 }
 
 // tell tells the session what was read of the ring, and what came besides.
@@ -132,6 +141,9 @@ func (l *live) lookAt(nodes []string) error {
 			return err
 		}
 		if err := l.take(recording.Event{Node: n}); err != nil {
+			return err
+		}
+		if err := l.lookForLosses(name); err != nil {
 			return err
 		}
 	}

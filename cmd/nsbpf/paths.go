@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nsbpf/nsbpf/forward"
 	"github.com/nsbpf/nsbpf/report"
 	"github.com/nsbpf/nsbpf/trace"
 	"github.com/nsbpf/nsbpf/trace/recording"
@@ -111,7 +112,13 @@ func (p *pathPrinter) end(end *recording.End) error {
 	s := p.session
 	c := report.Closing{Lab: s.start.Lab, Totals: s.joiner.Totals(), Unended: end == nil}
 	if end != nil {
-		c.Ledgers, c.Cost = end.Ledgers, end.Cost
+		c.Ledgers, c.Cost, c.RulingsLost = end.Ledgers, end.Cost, end.RulingsLost
+	}
+	c.Losses = make(map[string][]forward.Loss)
+	for node, losses := range s.losses {
+		if len(losses) > 0 {
+			c.Losses[node] = losses
+		}
 	}
 	if s.start.Rate == 0 { // what a rate lets pass is no sample, from which all could be told
 		c.Sample = s.start.Sample
@@ -136,7 +143,7 @@ func (p *pathPrinter) end(end *recording.End) error {
 	if err := errors.Join(err, p.out.Flush(), p.recordEnd(c, end)); err != nil {
 		return err
 	}
-	switch lost := c.Ledgers.Total.Lost; {
+	switch lost := c.Lost(); {
 	case !p.run.strict:
 	case end == nil:
 		return errors.New("the recording has no end: what was lost is not known")

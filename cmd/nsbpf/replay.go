@@ -85,6 +85,9 @@ func replay(ctx context.Context, e *env, file string, run traceRun, identity boo
 // until ctx is done. It returns nil if the recording has no end.
 func (s *session) replay(ctx context.Context, r *recording.Reader, first time.Duration) (end *recording.End, err error) {
 	for e, err := range r.Events() {
+		if errors.Is(err, recording.ErrCut) {
+			break
+		}
 		if err == nil {
 			err = ctx.Err()
 		}

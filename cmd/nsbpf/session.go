@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,6 +21,7 @@ type session struct {
 	start  recording.Start
 	joiner *trace.Joiner
 	nodes  map[string]*forward.Node // as last read
+	losses map[string][]forward.Loss
 	// look reads the configuration of nodes anew if it is time for that; nil: what
 	// was told is all there is.
 	look  func(nodes []string) error
@@ -35,7 +37,7 @@ type session struct {
 
 // newSession returns a session of the trace that start describes.
 func newSession(start recording.Start, identity trace.Identity, emit func(*trace.Path) error) (*session, error) {
-	s := &session{start: start, nodes: make(map[string]*forward.Node), emit: emit}
+	s := &session{start: start, emit: emit, nodes: make(map[string]*forward.Node), losses: make(map[string][]forward.Loss)}
 	c := trace.Config{
 		Hops: start.Hops, Edges: start.Edges, Owners: start.Owners, Identity: identity,
 		Explain: start.Explain, Harmless: why.Harmless,
@@ -64,6 +66,8 @@ func (s *session) take(e recording.Event) error {
 		}
 	case e.Node != nil:
 		s.nodes[e.Node.Name] = e.Node
+	case e.Losses != nil:
+		s.losses[e.Losses.Node] = e.Losses.Losses
 	}
 	return errors.Join(s.err, s.write(e))
 }
@@ -100,10 +104,13 @@ func (s *session) why(p *trace.Path) (*why.Conclusion, error) {
 			return nil, err
 		}
 	}
-	c := why.Case{Path: p, Hops: s.start.Hops, Armed: s.armed}
+	c := why.Case{Path: p, Hops: s.start.Hops, Armed: s.armed, Changed: make(map[string][]string)}
 	for _, n := range names {
 		if n := s.nodes[n]; n != nil {
 			c.Nodes = append(c.Nodes, n)
+		}
+		for _, l := range s.losses[n] {
+			c.Changed[n] = append(c.Changed[n], fmt.Sprintf("%s +%d", l.Name, l.Count))
 		}
 	}
 	if got := why.Explain(c); got.Sentence != "" {

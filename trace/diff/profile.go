@@ -66,6 +66,22 @@ func (t *tally) add(o Outcome) {
 	t.last = o
 }
 
+// move makes one of the packets that were added as one of another outcome.
+func (t *tally) move(from, to Outcome) {
+	a, b := t.by[from], t.by[to]
+	t.by[from] = count{a.n - 1, min(a.runs, a.n-1)}
+	t.by[to] = count{b.n + 1, b.runs + 1}
+	if a.n == 1 {
+		delete(t.by, from)
+	}
+}
+
+// vanished is a packet of which only is known where it was seen last.
+type vanished struct {
+	*traffic
+	fate Outcome
+}
+
 // Profile is what is compared of a recording. Its memory is bounded by the lab and
 // by the kinds of traffic, not by how many packets there are.
 type Profile struct {
@@ -76,12 +92,16 @@ type Profile struct {
 	flows map[Flow]*traffic
 	times map[course]*reservoir
 
+	vanished    map[uint64]vanished // by the Path's number
 	paths       uint64
 	first, last uint64 // of the sightings' clock
 	crossed     []Edge // by the Path that is being added
 	nat         []byte // likewise
 	natNames    map[string]string
 }
+
+// mostVanished bounds the packets whose end may be told late.
+const mostVanished = 1 << 14
 
 // mostFlows bounds the flows of a profile. Of more only the kind is told apart.
 const mostFlows = 4096
@@ -92,6 +112,7 @@ func NewProfile(hops []hop.Hop, edges []hop.Edge) *Profile {
 	p := &Profile{
 		names: make(map[hop.ID]string), edges: make(map[Edge]bool),
 		flows: make(map[Flow]*traffic), times: make(map[course]*reservoir), natNames: make(map[string]string),
+		vanished: make(map[uint64]vanished),
 	}
 	for _, h := range hops {
 		p.names[h.ID] = h.String()
@@ -111,7 +132,8 @@ func (p *Profile) name(id hop.ID) string { return p.names[id] }
 // Add takes a Path, in the order in which they complete. It does not keep it.
 func (p *Profile) Add(path *trace.Path) {
 	if path.Late != 0 {
-		return // its packet was counted where it was seen last
+		p.late(path)
+		return
 	}
 	p.span(path)
 	t := p.flow(path)
@@ -119,6 +141,9 @@ func (p *Profile) Add(path *trace.Path) {
 	p.steps(path, t)
 	if fate, known := fateOf(path, p.name); known {
 		t.fates.add(fate)
+		if path.Verdict == trace.LastSeen && len(p.vanished) < mostVanished {
+			p.vanished[path.Number] = vanished{t, fate}
+		}
 		// Whether a packet that was dropped would have been translated is not known.
 		if nat := p.natNamed(); nat != "" || fate == (Outcome{}) {
 			t.nats.add(Outcome{NAT: nat})
@@ -128,6 +153,19 @@ func (p *Profile) Add(path *trace.Path) {
 		t.again.add(Outcome{Again: path.Attempt > 1})
 	}
 	p.whole(path)
+}
+
+// late corrects what became of a packet that was counted where it was seen last, now
+// that the kernel says how it ended: one that waits for a neighbour waits for seconds.
+func (p *Profile) late(path *trace.Path) {
+	v, ok := p.vanished[path.Late]
+	if !ok {
+		return
+	}
+	delete(p.vanished, path.Late)
+	if fate, known := fateOf(path, p.name); known {
+		v.fates.move(v.fate, fate)
+	}
 }
 
 func (p *Profile) span(path *trace.Path) {

@@ -118,19 +118,50 @@ func TestAppendNAT(t *testing.T) {
 	}
 }
 
-// A packet that came to no hop begins in the node that dropped it, and what the kernel
-// says later of one that was counted is not counted again.
+// nowhere is a Path of a packet that came to no hop.
+func nowhere(reason string) *trace.Path {
+	p := &trace.Path{Verdict: trace.Dropped, Attempt: 1, Steps: make([]trace.Step, 1), Drops: []trace.Drop{{Node: "left", Reason: reason}}}
+	p.Steps[0].Sighting = *sight(0x0800, 17, "10.0.0.1", "10.0.0.2", 40000, 53)
+	p.Steps[0].Hop, p.Steps[0].Prev = uint16(hop.None), -1
+	return p
+}
+
+// A packet that came to no hop begins in the node that dropped it.
 func TestProfileNowhere(t *testing.T) {
 	p := NewProfile(lab.hops, lab.edges)
-	path := &trace.Path{Verdict: trace.Dropped, Attempt: 1, Steps: make([]trace.Step, 1), Drops: []trace.Drop{{Node: "left", Reason: "IP_OUTNOROUTES"}}}
-	path.Steps[0].Sighting = *sight(0x0800, 17, "10.0.0.1", "10.0.0.2", 40000, 53)
-	path.Steps[0].Hop, path.Steps[0].Prev = uint16(hop.None), -1
-	p.Add(path)
-	path.Late = 7
+	path := nowhere("IP_OUTNOROUTES")
 	p.Add(path)
 	f := flowOf("left", &path.Steps[0].Sighting)
-	if p.paths != 1 || p.flows[f] == nil || p.flows[f].fates.by[Outcome{Node: "left", Reason: "IP_OUTNOROUTES"}].n != 1 {
-		t.Errorf("%d paths, flows %+v", p.paths, p.flows)
+	if p.flows[f] == nil || p.flows[f].fates.by[Outcome{Node: "left", Reason: "IP_OUTNOROUTES"}].n != 1 {
+		t.Errorf("flows %+v", p.flows)
+	}
+}
+
+// What the kernel says late of a packet is its end, and the packet is not counted
+// again.
+func TestProfileLate(t *testing.T) {
+	p := NewProfile(lab.hops, lab.edges)
+	s := sender{net: lab, clock: 1e9, Rand: newRand(1)}
+	b := behaviour{packet: echo("8.8.8.8"), way: toWAN[:3]}
+	for n := range uint64(3) {
+		path := s.send(&b)
+		path.Verdict, path.Number = trace.LastSeen, n+1
+		p.Add(path)
+	}
+	for _, of := range []uint64{2, 2, 99} {
+		late := nowhere("NEIGH_FAILED")
+		late.Late = of
+		p.Add(late)
+	}
+	want := map[Outcome]uint64{{Hop: "host:br0 in"}: 2, {Node: "left", Reason: "NEIGH_FAILED"}: 1}
+	got := map[Outcome]uint64{}
+	for _, f := range p.flows {
+		for o, c := range f.fates.by {
+			got[o] = c.n
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" || p.paths != 3 {
+		t.Errorf("%d paths (-want +got):\n%s", p.paths, d)
 	}
 }
 

@@ -41,6 +41,7 @@ type capture struct {
 	snaps  *snaps
 	sorted blocks
 	lost   map[hop.ID]*losses
+	until  uint64 // all before was told
 }
 
 // losses are the sightings lost at a hop: as far as is known, and as far as the
@@ -132,10 +133,11 @@ func (c *capture) Write(e Event) error {
 		c.count(&e.End.Ledgers)
 		return errors.Join(c.release(forever), c.statistics(&e.End.Ledgers))
 	}
-	if e.Input != nil && e.Input.Until > sortWindow {
-		return c.release(e.Input.Until - sortWindow)
+	if e.Input == nil {
+		return c.release(0)
 	}
-	return c.release(0)
+	c.until = max(c.until, e.Input.Until)
+	return c.release(max(c.until, sortWindow) - sortWindow)
 }
 
 // finish writes what is still kept.
@@ -259,7 +261,7 @@ func (c *capture) statistics(l *collector.Ledgers) error {
 			continue
 		}
 		if err := c.ng.WriteInterfaceStats(i, pcapgo.NgInterfaceStatistics{
-			LastUpdate: time.Unix(0, c.start.TimeNS), PacketsReceived: h.Seen, PacketsDropped: h.Lost,
+			LastUpdate: c.time(c.until), PacketsReceived: h.Seen, PacketsDropped: h.Lost,
 		}); err != nil {
 			return err
 		}

@@ -55,6 +55,7 @@ type Event struct {
 	Path    *Path
 	Ledger  json.RawMessage    // the line of schema nsbpf.ledger/1
 	Counts  *collector.Ledgers // up to now
+	Losses  *Losses            // of a node, since the trace began
 	End     *End
 	// Next is the name of the file in which the recording goes on; nothing follows.
 	Next string
@@ -62,7 +63,7 @@ type Event struct {
 
 func (e *Event) empty() bool {
 	return e.Input == nil && e.Snaps == nil && e.Filters == nil && e.Node == nil &&
-		e.Path == nil && e.Ledger == nil && e.Counts == nil && e.End == nil && e.Next == ""
+		e.Path == nil && e.Ledger == nil && e.Counts == nil && e.Losses == nil && e.End == nil && e.Next == ""
 }
 
 // Filter is a filter of the user's that drops packets at a hop.
@@ -81,8 +82,16 @@ type Path struct {
 	Comment string
 }
 
+// Losses are the counters of a node that count losses and grew.
+type Losses struct {
+	Node   string         `json:"node"`
+	Losses []forward.Loss `json:"losses"`
+}
+
 // End is what a trace knows when it is over.
 type End struct {
 	Ledgers collector.Ledgers
-	Cost    collector.Cost
+	// RulingsLost is what nft said and there was no room for.
+	RulingsLost uint64
+	Cost        collector.Cost
 }

@@ -22,6 +22,7 @@ const (
 	typeSnap     = "snap"
 	typeFilters  = "filters"
 	typeNode     = "node"
+	typeLosses   = "losses"
 	typePath     = "path"
 	typeLedger   = "ledger"
 	typeCounts   = "counts"
@@ -145,6 +146,11 @@ type filtersLine struct {
 	Filters []Filter `json:"filters"`
 }
 
+type lossesLine struct {
+	Type string `json:"type"`
+	*Losses
+}
+
 type nodeLine struct {
 	Type string        `json:"type"`
 	Node *forward.Node `json:"node"`
@@ -173,7 +179,8 @@ type countsLine struct {
 type endLine struct {
 	Type string `json:"type"`
 	ledgersDoc
-	Cost costDoc `json:"cost"`
+	RulingsLost uint64  `json:"rulings_lost,omitempty"`
+	Cost        costDoc `json:"cost"`
 }
 
 type ledgersDoc struct {

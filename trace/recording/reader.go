@@ -162,6 +162,10 @@ func (r *Reader) other(kind string) (e Event, err error) {
 		var l nodeLine
 		err = r.decode(&l)
 		e.Node = l.Node
+	case typeLosses:
+		l := lossesLine{Losses: &Losses{}}
+		err = r.decode(&l)
+		e.Losses = l.Losses
 	case typePath:
 		var l pathLine
 		if err = r.decode(&l); l.Path != nil {
@@ -179,7 +183,7 @@ func (r *Reader) other(kind string) (e Event, err error) {
 	case typeEnd:
 		var l endLine
 		err = r.decode(&l)
-		e.End, r.done = &End{Ledgers: l.ledgers(), Cost: collector.Cost(l.Cost)}, true
+		e.End, r.done = &End{Ledgers: l.ledgers(), RulingsLost: l.RulingsLost, Cost: collector.Cost(l.Cost)}, true
 	case typeNext:
 		var l nextLine
 		err = r.decode(&l)

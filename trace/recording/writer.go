@@ -49,12 +49,14 @@ func (w *Writer) Write(e Event) error {
 		return w.enc.Encode(nodeLine{typeNode, e.Node})
 	case e.Path != nil:
 		return w.enc.Encode(pathLine{typePath, e.Path.JSON})
+	case e.Losses != nil:
+		return w.enc.Encode(lossesLine{typeLosses, e.Losses})
 	case e.Ledger != nil:
 		return w.enc.Encode(ledgerLine{typeLedger, e.Ledger})
 	case e.Counts != nil:
 		return w.enc.Encode(countsLine{typeCounts, newLedgersDoc(e.Counts)})
 	case e.End != nil:
-		return w.enc.Encode(endLine{typeEnd, newLedgersDoc(&e.End.Ledgers), costDoc(e.End.Cost)})
+		return w.enc.Encode(endLine{typeEnd, newLedgersDoc(&e.End.Ledgers), e.End.RulingsLost, costDoc(e.End.Cost)})
 	case e.Next != "":
 		return w.enc.Encode(nextLine{typeNext, e.Next})
 	}

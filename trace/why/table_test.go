@@ -81,6 +81,19 @@ func count(all ...bool) (n int) {
 	return n
 }
 
+// TestValuesAreDocumented looks up each value in docs/drops.md.
+func TestValuesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/drops.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range values {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/drops.md does not speak of %q", name)
+		}
+	}
+}
+
 // TestReachable checks that no cause stands behind one that always comes first.
 func TestReachable(t *testing.T) {
 	all := causes().Causes

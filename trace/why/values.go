@@ -243,7 +243,10 @@ func (s *scene) listensAt() string {
 	}
 	var at []string
 	for _, k := range s.config.Sockets {
-		if k.Proto == strings.ToLower(s.proto()) && k.Port == s.packet.Packet.Dport && k.Addr != s.packet.Dst() && !k.Addr.IsUnspecified() {
+		if k.Proto != strings.ToLower(s.proto()) || k.Port != s.packet.Packet.Dport || k.Addr.Is4() != s.packet.Dst().Is4() {
+			continue
+		}
+		if k.Addr != s.packet.Dst() && !k.Addr.IsUnspecified() {
 			at = append(at, k.Addr.String())
 		}
 	}
