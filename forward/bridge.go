@@ -190,8 +190,8 @@ func (w *walker) portTo(node *Node, bridge, in *Device, to neighbour) *Device {
 		if p.Port != "forwarding" {
 			continue
 		}
-		others, _ := w.net.segment(spot{node, &Device{Name: p.Name, Kind: p.Kind, Peer: p.Peer}})
-		if slices.ContainsFunc(others, func(s spot) bool { return s.device == to.device }) {
+		behind := w.net.segment(spot{node, &Device{Name: p.Name, Kind: p.Kind, Peer: p.Peer}}, false)
+		if slices.ContainsFunc(behind.others, func(s spot) bool { return s.device == to.device }) {
 			return p
 		}
 	}

@@ -45,52 +45,91 @@ func (n *Node) ports(bridge string) []*Device {
 	return ports
 }
 
-// segment returns who shares a link with a device, and whether the link leads out
-// of the lab too. What is down is not reached.
-func (n *Net) segment(from spot) (others []spot, open bool) {
-	seen := map[*Device]bool{from.device: true}
-	var wire func(s spot)
-	var bridge func(node *Node, name string, except *Device)
-	arrive := func(s spot) {
-		if seen[s.device] || !s.device.Up {
-			return
-		}
-		seen[s.device] = true
-		if s.device.Master != "" {
-			bridge(s.node, s.device.Master, s.device)
-			return
-		}
-		others = append(others, s)
-	}
-	wire = func(s spot) {
-		if to, ok := n.peer(s.device); ok {
-			arrive(to)
-		} else if s.device.Kind != "loopback" {
-			open = true
-		}
-	}
-	bridge = func(node *Node, name string, except *Device) {
-		b := node.Device(name)
-		if b == nil || except != nil && except.Port != "forwarding" {
-			return
-		}
-		if !seen[b] && b.Up {
-			seen[b] = true
-			others = append(others, spot{node, b})
-		}
-		for _, p := range node.ports(name) {
-			if p != except && !seen[p] && p.Up && p.Port == "forwarding" && !(except != nil && except.Isolated && p.Isolated) {
-				seen[p] = true
-				wire(spot{node, p})
-			}
-		}
-	}
+// segment is what a frame reaches from a device.
+type segment struct {
+	net     *Net
+	others  []spot     // who takes packets there
+	open    bool       // it leads out of the lab too
+	blocked []Obstacle // where it would lead on, if something were not closed
+	beyond  []spot     // by index of blocked: where that is
+	loose   bool       // closed does not count
+	seen    map[*Device]bool
+}
+
+// segment returns what a frame reaches that leaves by a device; with loose also
+// what it would if nothing were down or closed.
+func (n *Net) segment(from spot, loose bool) *segment {
+	g := &segment{net: n, loose: loose, seen: map[*Device]bool{from.device: true}}
 	if from.device.Kind == "bridge" {
-		bridge(from.node, from.device.Name, nil)
+		g.bridge(from.node, from.device.Name, nil)
 	} else {
-		wire(from)
+		g.wire(from)
 	}
-	return others, open
+	return g
+}
+
+// shut says whether a frame ends at a device for a reason, and remembers it.
+func (g *segment) shut(s spot, closed bool, code Code, sentence, advice string) bool {
+	if !closed || g.loose {
+		return false
+	}
+	g.blocked = append(g.blocked, Obstacle{Code: code, Node: s.node.Name, Device: s.device.Name, Sentence: sentence, Advice: advice})
+	g.beyond = append(g.beyond, s)
+	return true
+}
+
+func (g *segment) down(s spot) bool {
+	return g.shut(s, !s.device.Up, DeviceDown, fmt.Sprintf("%s:%s is down", s.node.Name, s.device.Name),
+		fmt.Sprintf("ip link set %s up in %s", s.device.Name, s.node.Name))
+}
+
+func (g *segment) closed(s spot) bool {
+	return g.shut(s, s.device.Port != "forwarding", PortState,
+		fmt.Sprintf("%s:%s, a port of %s, is in state %s", s.node.Name, s.device.Name, s.device.Master, cmp.Or(s.device.Port, "unknown")),
+		fmt.Sprintf("wait for spanning tree, or ip link set %s type bridge stp_state 0", s.device.Master))
+}
+
+func (g *segment) wire(s spot) {
+	to, ok := g.net.peer(s.device)
+	if !ok {
+		g.open = g.open || s.device.Kind != "loopback"
+		return
+	}
+	if g.seen[to.device] || g.down(to) {
+		return
+	}
+	g.seen[to.device] = true
+	if to.device.Master != "" {
+		g.bridge(to.node, to.device.Master, to.device)
+		return
+	}
+	g.others = append(g.others, to)
+}
+
+// bridge goes on by a bridge, to which a frame came by the port in, or from its
+// own stack.
+func (g *segment) bridge(node *Node, name string, in *Device) {
+	b := node.Device(name)
+	if b == nil || g.down(spot{node, b}) || in != nil && g.closed(spot{node, in}) {
+		return
+	}
+	if !g.seen[b] {
+		g.seen[b] = true
+		g.others = append(g.others, spot{node, b})
+	}
+	for _, p := range node.ports(name) {
+		s := spot{node, p}
+		if p == in || g.seen[p] || g.down(s) || g.closed(s) {
+			continue
+		}
+		if g.shut(s, in != nil && in.Isolated && p.Isolated, PortState,
+			fmt.Sprintf("%s and its neighbour port are isolated in %s, and do not reach each other", p.Name, node.Name),
+			"bridge link set dev "+p.Name+" isolated off") {
+			continue
+		}
+		g.seen[p] = true
+		g.wire(s)
+	}
 }
 
 // has says whether the node answers for an address on a link of d: for IPv4
@@ -109,9 +148,9 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 	if broadcast {
 		return neighbour{mac: "ff:ff:ff:ff:ff:ff", all: true}, true
 	}
-	others, open := w.net.segment(spot{node, d})
+	reach := w.net.segment(spot{node, d}, false)
 	var owners []spot
-	for _, s := range others {
+	for _, s := range reach.others {
 		if s.has(next) {
 			owners = append(owners, s)
 		}
@@ -125,14 +164,14 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 	known := entry != nil && entry.MAC != "" && entry.State != "failed" && entry.State != "incomplete"
 	switch {
 	case known:
-		return w.knownAs(node, d, next, entry, others, open)
+		return w.knownAs(node, d, next, entry, reach)
 	case len(owners) > 0:
 		if entry != nil && (entry.State == "failed" || entry.State == "incomplete") {
 			o.Sentence = fmt.Sprintf("%s could not reach %s by %s lately (neighbour entry %s)", node.Name, next, d.Name, strings.ToUpper(entry.State))
 			w.note(o)
 		}
 		return neighbour{mac: owners[0].device.MAC, spot: owners[0], asked: true}, true
-	case open:
+	case reach.open:
 		return neighbour{}, true
 	}
 	o.Code = NoNeighbour
@@ -141,26 +180,23 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 		o.Sentence += fmt.Sprintf(" (neighbour entry %s)", strings.ToUpper(entry.State))
 	}
 	o.Advice = "check the address, and that the links to its owner are up"
-	if reach, ok := w.net.peer(d); ok && !reach.device.Up {
-		o.Code = DeviceDown
-		o.Sentence = fmt.Sprintf("%s:%s, the other end of %s:%s, is down", reach.node.Name, reach.device.Name, node.Name, d.Name)
-		o.Advice = fmt.Sprintf("ip link set %s up in %s", reach.device.Name, reach.node.Name)
-	} else if state := w.closedPort(d); state != "" {
-		o.Code, o.Sentence = PortState, state
-		o.Advice = "wait for spanning tree, or set stp_state of the bridge to 0"
+	if shut, ok := reach.shutOff(func(s spot) bool { return s.has(next) }); ok {
+		o = shut
 	}
 	w.stop(o)
 	return neighbour{}, false
 }
 
-// closedPort returns what keeps the bridge port behind a device closed, if that
-// is it.
-func (w *walker) closedPort(d *Device) string {
-	to, ok := w.net.peer(d)
-	if !ok || to.device.Master == "" || to.device.Port == "forwarding" {
-		return ""
+// shutOff returns what keeps a frame from somebody, if that is it.
+func (g *segment) shutOff(is func(spot) bool) (Obstacle, bool) {
+	for i, b := range g.blocked {
+		s := g.beyond[i]
+		behind := g.net.segment(s, true)
+		if is(s) || slices.ContainsFunc(behind.others, is) || s.device.Master != "" && slices.ContainsFunc(g.net.segment(spot{s.node, s.node.Device(s.device.Master)}, true).others, is) {
+			return b, true
+		}
 	}
-	return fmt.Sprintf("%s:%s, a port of %s, is in state %s", to.node.Name, to.device.Name, to.device.Master, cmp.Or(to.device.Port, "unknown"))
+	return Obstacle{}, false
 }
 
 func (n *Node) neighbour(a netip.Addr, device string) *Neighbour {
@@ -173,30 +209,25 @@ func (n *Node) neighbour(a netip.Addr, device string) *Neighbour {
 }
 
 // knownAs finds the device that a neighbour entry means.
-func (w *walker) knownAs(node *Node, d *Device, next netip.Addr, entry *Neighbour, others []spot, open bool) (neighbour, bool) {
-	for _, s := range others {
+func (w *walker) knownAs(node *Node, d *Device, next netip.Addr, entry *Neighbour, reach *segment) (neighbour, bool) {
+	for _, s := range reach.others {
 		if s.device.MAC == entry.MAC {
 			return neighbour{mac: entry.MAC, spot: s}, true
 		}
 	}
-	for _, s := range others { // a port takes for its bridge what has its own address
+	for _, s := range reach.others { // a port takes for its bridge what has its own address
 		if s.device.Kind == "bridge" && s.device.FDB[entry.MAC] == s.device.Name {
 			return neighbour{mac: entry.MAC, spot: s}, true
 		}
 	}
-	if open {
+	if reach.open {
 		return neighbour{mac: entry.MAC}, true
 	}
 	o := Obstacle{Code: Unresolved, Node: node.Name, Device: d.Name,
 		Sentence: fmt.Sprintf("%s sends packets for %s to %s (neighbour entry %s), and nobody that %s reaches has that address", node.Name, next, entry.MAC, strings.ToUpper(entry.State), d.Name),
 		Advice:   fmt.Sprintf("ip neigh del %s dev %s in %s", next, d.Name, node.Name)}
-	if to, ok := w.net.peer(d); ok && !to.device.Up {
-		o.Code = DeviceDown
-		o.Sentence = fmt.Sprintf("%s:%s, the other end of %s:%s, is down", to.node.Name, to.device.Name, node.Name, d.Name)
-		o.Advice = fmt.Sprintf("ip link set %s up in %s", to.device.Name, to.node.Name)
-	} else if state := w.closedPort(d); state != "" {
-		o.Code, o.Sentence = PortState, state
-		o.Advice = "wait for spanning tree, or set stp_state of the bridge to 0"
+	if shut, ok := reach.shutOff(func(s spot) bool { return s.device.MAC == entry.MAC }); ok {
+		o = shut
 	}
 	w.stop(o)
 	return neighbour{}, false

@@ -55,9 +55,9 @@ func (t *diffText) sides() error {
 // changeText is how a change is told: how it begins, and the sign before it.
 var changeText = map[diff.Change]string{
 	diff.DropNew: "dropped now: ", diff.DropMore: "dropped more often: ", diff.DropMoved: "dropped otherwise: ",
-	diff.EdgeGone: "not used any more: ", diff.NATGone: "not translated any more: ", diff.NATChanged: "translated otherwise: ",
+	diff.EdgeGone: "not used any more by ", diff.NATGone: "not translated any more: ", diff.NATChanged: "translated otherwise: ",
 	diff.ResentMore: "sent again more often", diff.Slower: "slower by ", diff.NATNew: "translated now: ",
-	diff.EdgeNew: "used now: ", diff.Faster: "faster by ", diff.ResentFewer: "sent again less often",
+	diff.EdgeNew: "used now by ", diff.Faster: "faster by ", diff.ResentFewer: "sent again less often",
 	diff.DropFewer: "dropped less often: ", diff.DropGone: "not dropped any more: ",
 }
 
@@ -93,7 +93,7 @@ func subject(f *diff.Finding) string {
 	case f.Time != nil:
 		return s + factor(f) + ": " + courseText(f.Time)
 	case f.Edge != diff.Edge{}:
-		s += f.Edge.From + " > " + f.Edge.To
+		s += strings.Join(each(f.Kinds, kindText), ", ") + ": " + f.Edge.From + " > " + f.Edge.To
 		if f.NotInLab && f.Change == diff.EdgeGone {
 			s += ", which the lab of B does not have"
 		} else if f.NotInLab {

@@ -70,6 +70,7 @@ type diffFindingDoc struct {
 	Worse    bool            `json:"worse"`
 	Doubt    string          `json:"doubt,omitempty"`
 	Edge     *diffEdgeDoc    `json:"edge,omitempty"`
+	Kinds    []string        `json:"kinds,omitempty"`
 	NotInLab bool            `json:"not_in_lab,omitempty"`
 	Was      *diffOutcomeDoc `json:"was,omitempty"`
 	Is       *diffOutcomeDoc `json:"is,omitempty"`
@@ -138,7 +139,7 @@ func newDiffFindingDoc(f diff.Finding) diffFindingDoc {
 		return doc
 	}
 	if f.Edge != (diff.Edge{}) {
-		doc.Edge = &diffEdgeDoc{f.Edge.From, f.Edge.To}
+		doc.Edge, doc.Kinds = &diffEdgeDoc{f.Edge.From, f.Edge.To}, each(f.Kinds, kindText)
 	}
 	doc.Was, doc.Is = newDiffOutcomeDoc(f.Was), newDiffOutcomeDoc(f.Is)
 	doc.Flows = each(f.Flows, newDiffFlowDoc)

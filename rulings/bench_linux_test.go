@@ -1,6 +1,7 @@
 package rulings
 
 import (
+	"errors"
 	"net"
 	"testing"
 
@@ -82,12 +83,13 @@ func inject(b *testing.B, node, device string, port layers.UDPPort) {
 		b.Fatal(err)
 	}
 	defer pass.Close()
-	err = netns.Do(namespace(b, node), func() error {
-		dev, err := net.InterfaceByName(device)
-		if err != nil {
-			return err
-		}
-		frame := udpFrame(b, dev.HardwareAddr, port)
+	ns := namespace(b, node)
+	var dev *net.Interface
+	if err := netns.Do(ns, func() (err error) { dev, err = net.InterfaceByName(device); return err }); err != nil {
+		b.Fatal(err)
+	}
+	frame := udpFrame(b, dev.HardwareAddr, port)
+	err = netns.Do(ns, func() error {
 		b.ResetTimer()
 		_, err = pass.Run(&ebpf.RunOptions{
 			Data:      frame,
@@ -107,9 +109,10 @@ func inject(b *testing.B, node, device string, port layers.UDPPort) {
 func udpFrame(b *testing.B, to net.HardwareAddr, port layers.UDPPort) []byte {
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{10, 0, 1, 2}, DstIP: net.IP{10, 9, 9, 9}}
 	buf := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+	udp := &layers.UDP{SrcPort: 1, DstPort: port}
+	err := errors.Join(udp.SetNetworkLayerForChecksum(ip), gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
 		&layers.Ethernet{DstMAC: to, SrcMAC: macA, EthernetType: layers.EthernetTypeIPv4},
-		ip, &layers.UDP{SrcPort: 1, DstPort: port}, gopacket.Payload(make([]byte, 22)))
+		ip, udp, gopacket.Payload(make([]byte, 22))))
 	if err != nil {
 		b.Fatal(err)
 	}

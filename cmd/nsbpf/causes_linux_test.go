@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"golang.org/x/sync/errgroup"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nsbpf/nsbpf/internal/testenv"
 	"github.com/nsbpf/nsbpf/trace/why"
@@ -170,4 +175,67 @@ func tried(t *testing.T, node string, args ...string) {
 	t.Helper()
 	out, err := exec.Command(testenv.Tool(t, "nsbpf"), append([]string{"exec", "nat/" + node, "--"}, args...)...).CombinedOutput()
 	t.Logf("%s: %s\n%s%v", node, strings.Join(args, " "), out, err)
+}
+
+// TestNothingDied checks that of packets that did their work none is called dropped,
+// whatever the kernel does with them at the end.
+func TestNothingDied(t *testing.T) {
+	testenv.Root(t)
+	upLab(t, "nat", "--wan")
+	warmUp(t)
+	tr := startTrace(t, "trace", "nat", "--json", "(tcp or icmp or icmp6-echo) and dropped")
+	for six, to := range wanAddrs {
+		for _, reset := range []bool{false, true} {
+			talk(t, net.JoinHostPort(to, "81"), reset)
+		}
+		tried(t, "left", "ping", "-nqc3", "-i0.05", wanAddrs[six])
+	}
+	out, err := tr.end(os.Interrupt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p ended
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Schema == "nsbpf.path/1" {
+			t.Errorf("%s: %+v", p.Verdict, p.Conclusion)
+		}
+	}
+}
+
+// talk connects from left to wan and sends a megabyte, which comes back.
+func talk(t *testing.T, addr string, reset bool) {
+	t.Helper()
+	var ln net.Listener
+	in(t, "wan", func() (err error) {
+		ln, err = net.Listen("tcp", addr)
+		return err
+	})
+	var g errgroup.Group
+	g.Go(func() error {
+		conn, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(conn, conn)
+		return errors.Join(err, conn.Close(), ln.Close())
+	})
+	var conn net.Conn
+	in(t, "left", func() (err error) {
+		conn, err = net.DialTimeout("tcp", addr, 5*time.Second)
+		return err
+	})
+	g.Go(func() error {
+		_, err := conn.Write(make([]byte, 1<<20))
+		return errors.Join(err, conn.(*net.TCPConn).CloseWrite())
+	})
+	n, err := io.Copy(io.Discard, conn)
+	if reset {
+		_ = conn.(*net.TCPConn).SetLinger(0)
+	}
+	if err := errors.Join(err, conn.Close(), g.Wait()); err != nil || n != 1<<20 {
+		t.Fatalf("%d bytes came back: %v", n, err)
+	}
 }

@@ -29,6 +29,7 @@ type live struct {
 	rules   *ruleWatch // nil: they are not watched
 	filters filterWatch
 	losses  lossWatch
+	counted time.Time // when the ledgers were recorded last
 }
 
 // openLive returns a live trace whose paths go to emit. It closes tr when it is
@@ -127,7 +128,20 @@ func (l *live) tell(batch *collector.Batch, until uint64) error {
 		in.Passages = append(in.Passages, l.names.passage(&batch.Passages[i]))
 	}
 	in.Rulings = l.rules.take()
-	return l.take(recording.Event{Input: &in})
+	return errors.Join(l.take(recording.Event{Input: &in}), l.count())
+}
+
+// count records what was lost up to now, once a second.
+func (l *live) count() error {
+	if l.record == nil || time.Since(l.counted) < time.Second {
+		return nil
+	}
+	l.counted = time.Now()
+	ledgers, err := collector.ReadLedgers(l.tr.Ledgers, l.tr.Hops)
+	if err != nil {
+		return err
+	}
+	return l.write(recording.Event{Counts: &ledgers})
 }
 
 // lookAt reads the configuration of nodes, of each once a second at most.
@@ -172,7 +186,7 @@ func startOf(lab *topology.Lab, tr *loader.Trace, run traceRun) (recording.Start
 	return recording.Start{
 		Version: version, Args: run.args, Kernel: unix.ByteSliceToString(name.Release[:]), Lab: lab.Name,
 		TimeNS: now, EpochNS: now - int64(collector.Now()),
-		Hops: tr.Hops, Edges: lab.Topology.Edges(tr.Hops), Owners: owners, Nodes: tr.Nodes,
+		Hops: tr.Hops, Edges: lab.Topology.Edges(tr.Hops), Owners: owners, Nodes: tr.Nodes, Bare: tr.Bare,
 		Expr: run.source, Sample: uint32(run.sample), Rate: run.rate, Count: run.count, Identity: run.traceFlags.identity,
 		Explain: run.attach.Explain, Sees: sees, Unarmed: tr.Unarmed, SnapLen: run.attach.Snap,
 	}, nil

@@ -33,11 +33,12 @@ var arrows = map[string][]string{
 	"trace/why":        {"bpf", "collector", "forward", "trace", "internal/hop"},
 	"trace/diff":       {"collector", "trace", "trace/recording", "internal/hop"},
 	"forward":          {"topology", "internal/hop", "internal/nearest", "internal/netns", "internal/rtnl"},
+	"rulings":          {"bpf", "collector", "trace", "internal/hop", "internal/netns"},
 	"ping":             {"bpf", "collector", "forward", "trace", "internal/hop", "internal/netns"},
 	"report":           {"trace", "trace/diff", "trace/why", "collector", "bpf", "topology", "forward", "ping", "internal/hop"},
 	"bench":            {"loader", "collector", "internal/netns"},
 	"cmd/nsbpf": {"bench", "bpf", "collector", "loader", "report", "topology", "trace", "trace/filter",
-		"trace/diff", "trace/recording", "trace/why", "forward", "ping",
+		"trace/diff", "trace/recording", "trace/why", "forward", "ping", "rulings", "rulings",
 		"internal/hop", "internal/nearest", "internal/netns", "internal/rcu"},
 	"internal/testenv": {"internal/netns", "internal/rtnl"},
 	"internal/layers":  {},
@@ -77,7 +78,7 @@ func TestArrows(t *testing.T) {
 // The pure rooms decide; they neither ask the machine nor tell the user.
 func TestPureRooms(t *testing.T) {
 	impure := []string{"os/exec", "log", "log/slog", "net/http", "github.com/vishvananda/netlink"}
-	for _, pkg := range []string{"internal/hop", "internal/nearest", "trace", "trace/filter", "report"} {
+	for _, pkg := range []string{"internal/hop", "internal/nearest", "trace", "trace/diff", "trace/filter", "trace/recording", "trace/why", "report"} {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, path.Join(module, pkg)).Output()
 		if err != nil {
 			t.Fatalf("go list %s: %v", pkg, err)

@@ -121,29 +121,37 @@ func sharedFlows(a, b *Profile) []Flow {
 	return all
 }
 
-// compareEdges claims edges that only one recording went over.
+// use is packets of a kind that go over an edge.
+type use struct {
+	Edge
+	Kind
+}
+
+// compareEdges claims edges that only one recording's packets of a kind went over.
 func (c *comparing) compareEdges() {
-	edges := make(map[Edge]bool)
+	uses, edges := make(map[use]bool), make(map[Edge]bool)
 	for _, p := range [...]*Profile{c.a, c.b} {
-		for _, t := range p.flows {
+		for f, t := range p.flows {
 			for e := range t.crossed {
-				edges[e] = true
+				uses[use{e, f.Kind}], edges[e] = true, true
 			}
 		}
 	}
 	c.Edges = len(edges)
-	for _, e := range slices.SortedFunc(maps.Keys(edges), compareEdges) {
-		c.claims = append(c.claims, c.edge(e))
+	order := func(x, y use) int { return cmp.Or(compareEdges(x.Edge, y.Edge), compareKinds(x.Kind, y.Kind)) }
+	for _, u := range slices.SortedFunc(maps.Keys(uses), order) {
+		c.claims = append(c.claims, c.edge(u))
 	}
 }
 
-func (c *comparing) edge(e Edge) claim {
+func (c *comparing) edge(u use) claim {
 	var s strata
-	cl := claim{Finding: Finding{Edge: e}}
+	e := u.Edge
+	cl := claim{Finding: Finding{Edge: e, Kinds: []Kind{u.Kind}}}
 	flows := make(map[Flow]bool)
 	for _, p := range [...]*Profile{c.a, c.b} {
 		for f, t := range p.flows {
-			if t.crossed[e] > 0 {
+			if f.Kind == u.Kind && t.crossed[e] > 0 {
 				flows[f] = true
 			}
 		}

@@ -122,6 +122,16 @@ func TestCompare(t *testing.T) {
 				"edge_gone absent? host:br0 in > host:right0 out 6/172.16.16.20:80",
 			},
 		},
+		"a kind takes another way": {
+			before: func(f []behaviour) { f[2].way, f[2].snat, f[2].lost = toRight, "", 0 },
+			after:  func(f []behaviour) { f[2].way, f[2].snat, f[2].lost = past, "", 0 },
+			want: []string{
+				"edge_gone host:left0 in > host:right0 out 1/8.8.8.8:0",
+				"slower left:eth0 out > right:eth0 in whole true",
+				"edge_new host:br0 in > host:right0 out 1/8.8.8.8:0",
+				"edge_new host:left0 in > host:br0 in 1/8.8.8.8:0",
+			},
+		},
 		"an edge is slow": {
 			after: func(f []behaviour) {
 				f[0].slower = map[string]float64{"host:eth0 out": 1.5}

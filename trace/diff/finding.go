@@ -67,6 +67,8 @@ type Finding struct {
 	Doubt  Doubt
 	// Edge is the edge that is new, gone, slower or faster.
 	Edge Edge
+	// Kinds are the kinds of packets that the edge is new to, or gone for.
+	Kinds []Kind
 	// NotInLab says that a lab has no such edge: of an edge that is gone that of b, of
 	// a new one that of a.
 	NotInLab bool

@@ -89,30 +89,32 @@ func isPair(f, g Finding) bool {
 	return nat(f) == nat(g) && (less(f) && more(g) || more(f) && less(g))
 }
 
-// gathered makes one Finding of the same of several flows, and puts the worst first.
+// gathered makes one Finding of the same of several flows, or of several kinds on an
+// edge, and puts the worst first.
 func gathered(all []Finding) []Finding {
 	type same struct {
 		Change  Change
 		Doubt   Doubt
+		Edge    Edge
 		Was, Is Outcome
 	}
 	at := make(map[same]int)
 	var out []Finding
 	for _, f := range all {
-		k := same{f.Change, f.Doubt, f.Was, f.Is}
+		k := same{f.Change, f.Doubt, f.Edge, f.Was, f.Is}
 		i, ok := at[k]
-		if f.Edge != (Edge{}) || !ok {
-			if f.Edge == (Edge{}) {
-				at[k] = len(out)
-			}
-			f.Flows = slices.Clone(f.Flows)
+		if f.Time != nil || !ok {
+			at[k] = len(out)
 			out = append(out, f)
 			continue
 		}
 		g := &out[i]
-		g.Flows = append(g.Flows, f.Flows...)
+		g.Flows, g.Kinds = slices.Concat(g.Flows, f.Flows), slices.Concat(g.Kinds, f.Kinds)
 		g.A, g.B = g.A.plus(f.A.N, f.A.Of), g.B.plus(f.B.N, f.B.Of)
 		g.P = min(g.P, f.P)
+	}
+	for i := range out {
+		slices.SortFunc(out[i].Flows, compareFlows)
 	}
 	slices.SortFunc(out, compareFindings)
 	return out
