@@ -2,8 +2,11 @@ package forward
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"flag"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,7 +18,28 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-var ctx = context.Background()
+var (
+	ctx    = context.Background()
+	update = flag.Bool("update", false, "rewrite testdata/nat-wan.json from a running lab")
+)
+
+// TestStore rewrites what the pure tests begin with.
+func TestStore(t *testing.T) {
+	if !*update {
+		t.Skip("without -update")
+	}
+	net, err := ReadNet(up(t, "nat-wan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(net)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join("testdata", "nat-wan.json"), append(b, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // up brings a preset up, with a simulated outside if its name ends in "-wan", or
 // a file if it has lines.
@@ -66,23 +90,6 @@ func walk(t testing.TB, lab *topology.Lab, a Ask) *Journey {
 		t.Fatal(err)
 	}
 	return j
-}
-
-// sketch returns a journey as lines.
-func sketch(j *Journey) []string {
-	var lines []string
-	for _, s := range j.Steps {
-		line := s.Hop.String()
-		if s.NAT != "" {
-			line += " " + s.NAT + " " + s.Packet.String()
-		}
-		lines = append(lines, line)
-	}
-	lines = append(lines, string(j.End)+" "+j.At)
-	for _, o := range j.Obstacles {
-		lines = append(lines, string(o.Effect)+" "+string(o.Code)+": "+o.Sentence)
-	}
-	return lines
 }
 
 func TestPresets(t *testing.T) {

@@ -191,8 +191,11 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 func (g *segment) shutOff(is func(spot) bool) (Obstacle, bool) {
 	for i, b := range g.blocked {
 		s := g.beyond[i]
-		behind := g.net.segment(s, true)
-		if is(s) || slices.ContainsFunc(behind.others, is) || s.device.Master != "" && slices.ContainsFunc(g.net.segment(spot{s.node, s.node.Device(s.device.Master)}, true).others, is) {
+		reached := g.net.segment(s, true).others
+		if bridge := s.node.Device(s.device.Master); bridge != nil {
+			reached = append(reached, g.net.segment(spot{s.node, bridge}, true).others...)
+		}
+		if is(s) || slices.ContainsFunc(reached, is) {
 			return b, true
 		}
 	}

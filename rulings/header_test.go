@@ -68,17 +68,18 @@ func ipv6Packet(p bpf.Packet) bpf.Packet {
 	return p
 }
 
-func TestPacket(t *testing.T) {
+type packetTest struct {
+	name string
+	in   headers
+	want bpf.Packet
+}
+
+func udpTests(t *testing.T) []packetTest {
 	payload := gopacket.Payload("abcdefghijklmnopqrstuvwxyz")
 	fragment := ipv4(layers.IPProtocolUDP)
 	fragment.Flags, fragment.FragOffset = 0, 3
 	options := ipv4(layers.IPProtocolUDP)
 	options.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}
-	echo6 := layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoReply, 0)
-	arp := &layers.ARP{
-		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 2,
-		SourceHwAddress: macA, SourceProtAddress: ip4A, DstHwAddress: macB, DstProtAddress: ip4B,
-	}
 	tagged := cut(t, 18, 20, ethernet(layers.EthernetTypeDot1Q), &layers.Dot1Q{VLANIdentifier: 5, Priority: 1, Type: layers.EthernetTypeIPv4},
 		ipv4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 1, DstPort: 2}, payload)
 	bare := cut(t, 14, 20, ethernet(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolUDP), &layers.UDP{SrcPort: 1, DstPort: 2}, payload)
@@ -86,11 +87,7 @@ func TestPacket(t *testing.T) {
 	own.link = nil
 	short := bare
 	short.transport = short.transport[:7]
-	tests := []struct {
-		name string
-		in   headers
-		want bpf.Packet
-	}{
+	return []packetTest{
 		{"udp", bare, ipv4Packet(bpf.Packet{Proto: 17, Len: 68, Sport: 1, Dport: 2, Flags: bpf.PacketPorts})},
 		{"vlan", tagged, ipv4Packet(bpf.Packet{Proto: 17, Len: 68, VLAN: 0x2005, Sport: 1, Dport: 2, Flags: bpf.PacketPorts | bpf.PacketVLAN})},
 		{"cut off", short, ipv4Packet(bpf.Packet{Proto: 17, Len: 68, Flags: bpf.PacketShort})},
@@ -102,6 +99,24 @@ func TestPacket(t *testing.T) {
 			"fragment", cut(t, 14, 20, ethernet(layers.EthernetTypeIPv4), fragment, payload),
 			ipv4Packet(bpf.Packet{Proto: 17, Len: 60, Frag: 3, Flags: bpf.PacketFragment}),
 		},
+		{
+			"own", own, func() bpf.Packet {
+				p := ipv4Packet(bpf.Packet{Proto: 17, Len: 68, Sport: 1, Dport: 2, Flags: bpf.PacketPorts})
+				p.EthDst, p.EthSrc = [6]byte{}, [6]byte{}
+				return p
+			}(),
+		},
+	}
+}
+
+func otherTests(t *testing.T) []packetTest {
+	payload := gopacket.Payload("abcdefghijklmnopqrstuvwxyz")
+	echo6 := layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoReply, 0)
+	arp := &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 2,
+		SourceHwAddress: macA, SourceProtAddress: ip4A, DstHwAddress: macB, DstProtAddress: ip4B,
+	}
+	return []packetTest{
 		{
 			"tcp", cut(t, 14, 20, ethernet(layers.EthernetTypeIPv4), ipv4(layers.IPProtocolTCP), &layers.TCP{SrcPort: 80, DstPort: 40000, Seq: 7, Ack: 8, SYN: true, ACK: true}),
 			ipv4Packet(bpf.Packet{Proto: 6, Len: 54, Sport: 80, Dport: 40000, Seq: 7, Ack: 8, TCPFlags: 0x12, Flags: bpf.PacketPorts}),
@@ -133,15 +148,11 @@ func TestPacket(t *testing.T) {
 				Src: [16]byte(ip4A.To16()), Dst: [16]byte(ip4B.To16()), ICMPType: 2,
 			},
 		},
-		{
-			"own", own, func() bpf.Packet {
-				p := ipv4Packet(bpf.Packet{Proto: 17, Len: 68, Sport: 1, Dport: 2, Flags: bpf.PacketPorts})
-				p.EthDst, p.EthSrc = [6]byte{}, [6]byte{}
-				return p
-			}(),
-		},
 	}
-	for _, c := range tests {
+}
+
+func TestPacket(t *testing.T) {
+	for _, c := range append(udpTests(t), otherTests(t)...) {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, c.in.packet(), cmpopts.IgnoreUnexported(bpf.Packet{})); diff != "" {
 				t.Error(diff)

@@ -14,7 +14,7 @@ import (
 
 func TestParseVerdict(t *testing.T) {
 	for code, want := range map[int64]string{
-		0: "drop", 1: "accept", 2: "stolen", 7<<16 | 3: "queue", -1<<16 | 0: "drop", 4: "repeat", 5: "stop", 6: "unknown",
+		0: "drop", 1: "accept", 2: "stolen", 7<<16 | 3: "queue", -1 << 16: "drop", 4: "repeat", 5: "stop", 6: "unknown",
 		-1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
 	} {
 		if got := parseVerdict(uint32(code)).String(); got != want {

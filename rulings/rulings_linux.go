@@ -111,15 +111,20 @@ func (w *Watch) Lost() uint64 {
 // Close removes the tables, and returns when all that was said until then can be
 // taken.
 func (w *Watch) Close() error {
-	var errs []error
-	for _, n := range w.nodes {
-		errs = append(errs, n.disarm())
-	}
-	errs = append(errs, w.group.Wait())
-	for _, n := range w.nodes {
-		errs = append(errs, n.close())
-	}
+	err := w.each((*node).disarm)
+	err = errors.Join(err, w.group.Wait(), w.each((*node).close))
 	w.nodes = nil
+	return err
+}
+
+// each calls do for all nodes at once: the kernel takes some ms for a table to go.
+func (w *Watch) each(do func(*node) error) error {
+	errs := make([]error, len(w.nodes))
+	var wg sync.WaitGroup
+	for i, n := range w.nodes {
+		wg.Go(func() { errs[i] = do(n) })
+	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 

@@ -28,7 +28,7 @@ func linkFaults() []fault {
 			name: "a MAC behind the port that the packet came from", code: "bridge-hairpin", expr: "udp port 9999",
 			send: crafted{mac: "02:00:00:00:00:77"}.send,
 			do:   []string{"host: bridge fdb add 02:00:00:00:00:77 dev left-br0-veth master static"},
-			says: same("dropped in host:left-br0-veth: MAC MAC is behind left-br0-veth, where the packet came from"),
+			says: same("dropped in host:left-br0-veth: MAC … is behind left-br0-veth, where the packet came from"),
 		},
 		{
 			name: "no carrier", code: "link-down", expr: "udp port 9999", send: crafted{}.send,

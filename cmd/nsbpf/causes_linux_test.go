@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"golang.org/x/sync/errgroup"
 	"io"
 	"net"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nsbpf/nsbpf/internal/testenv"
 	"github.com/nsbpf/nsbpf/trace/why"
@@ -40,7 +41,7 @@ type sender func(t *testing.T, six bool)
 // says of a packet that dies of it.
 func TestCauses(t *testing.T) {
 	testenv.Root(t)
-	var rows []string
+	var rows []row
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
 			if !testing.Short() {
@@ -75,14 +76,17 @@ func warmUp(t *testing.T) {
 	}
 }
 
-// check sends what dies, and returns what was said of it as a row of docs/drops.md.
-func (f *fault) check(t *testing.T, six bool, want string) string {
+// row is what docs/drops.md says of a fault.
+type row struct{ name, kernel, says string }
+
+// check sends what dies, and returns what was said of it.
+func (f *fault) check(t *testing.T, six bool, want string) row {
 	t.Helper()
 	got := f.traced(t, six, "dropped").Conclusion
 	if got == nil {
 		t.Fatal("no packet died")
 	}
-	sentence := macs.ReplaceAllString(got.Sentence, "MAC")
+	sentence := macs.ReplaceAllString(got.Sentence, "…")
 	if got.Code != f.code || sentence != want {
 		t.Errorf("concluded %s\n got %q\nwant %q\n%+q", got.Code, sentence, want, got.Evidence)
 	}
@@ -99,8 +103,7 @@ func (f *fault) check(t *testing.T, six bool, want string) string {
 			kernel, _, _ = strings.Cut(rest, ",")
 		}
 	}
-	return fmt.Sprintf("| %s, %s | `%s` | %s |", f.name, []string{"IPv4", "IPv6"}[btoi(six)], kernel,
-		strings.ReplaceAll(sentence, "|", `\|`))
+	return row{f.name, kernel, sentence}
 }
 
 func btoi(b bool) int {
@@ -145,7 +148,7 @@ func (f *fault) traced(t *testing.T, six bool, as string) ended {
 
 // checkDocs looks up in docs/drops.md what was said, and rewrites its table if
 // UPDATE_DOCS is set.
-func checkDocs(t *testing.T, rows []string) {
+func checkDocs(t *testing.T, rows []row) {
 	const file, begin, end = "../../docs/drops.md", "<!-- causes -->\n", "<!-- end -->"
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -157,17 +160,34 @@ func checkDocs(t *testing.T, rows []string) {
 		t.Fatalf("%s has no place for the table", file)
 	}
 	if os.Getenv("UPDATE_DOCS") != "" && !t.Failed() {
-		table = "| what was wrong | the kernel said | nsbpf says |\n|---|---|---|\n" + strings.Join(rows, "\n") + "\n"
+		table = tableOf(rows)
 		if err := os.WriteFile(file, []byte(before+begin+table+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, row := range rows {
-		cells := strings.Split(row, " | ")
-		if !strings.Contains(table, cells[len(cells)-1]) {
-			t.Errorf("%s does not say %s (UPDATE_DOCS=1 rewrites its table)", file, cells[len(cells)-1])
+	for _, r := range rows {
+		if !strings.Contains(table, "| "+r.says+" |") {
+			t.Errorf("%s does not say %q (UPDATE_DOCS=1 rewrites its table)", file, r.says)
 		}
 	}
+}
+
+// tableOf returns the rows as a table. What is said of both families of a fault is
+// one row if it is the same.
+func tableOf(rows []row) string {
+	var b strings.Builder
+	b.WriteString("| what was wrong | the kernel said | nsbpf says |\n|---|---|---|\n")
+	for i := 0; i < len(rows); i++ {
+		r := rows[i]
+		kernel := "`" + r.kernel + "`"
+		if i+1 < len(rows) && rows[i+1].name == r.name && rows[i+1].says == r.says {
+			if i++; rows[i].kernel != r.kernel {
+				kernel += ", `" + rows[i].kernel + "`"
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.name, kernel, r.says)
+	}
+	return b.String()
 }
 
 // tried runs a command in a node, which may fail.

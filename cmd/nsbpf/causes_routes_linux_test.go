@@ -128,7 +128,7 @@ func neighbourFaults() []fault {
 			name: "a neighbour's MAC that is not its own", code: "other-mac", send: pinging(),
 			do: []string{"host: ip neigh replace 192.0.2.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent; " +
 				"ip neigh replace 2001:db8::1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"},
-			says: same("dropped in wan:eth0: it is for MAC MAC, not for MAC of eth0"),
+			says: same("dropped in wan:eth0: it is for MAC …, not for … of eth0"),
 		},
 	}
 }

@@ -46,7 +46,8 @@ segments that are sent again more often, and edges that take longer.
 
 Hops go by their names, so the labs need not be the same. Packets are compared with
 those of the same traffic: from the same hop to the same service. What is found is
-more than chance: of comparisons of the same traffic at most 5 % find something.`,
+more than chance: of comparisons of the same traffic at most 5 % find something. What
+else the machine was at is no chance: it is found in the latencies.`,
 		Example: `  nsbpf trace nat --for 10s -q -w before.ndjson
   nsbpf trace nat --for 10s -q -w after.ndjson
   nsbpf diff before.ndjson after.ndjson

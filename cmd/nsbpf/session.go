@@ -27,12 +27,11 @@ type session struct {
 	look  func(nodes []string) error
 	armed why.Armed
 	// emit gets each path, and if asked for why it ended.
-	emit    func(*trace.Path) error
-	explain bool
-	flush   func() error    // shows what was emitted; or nil
-	record  *recording.File // or nil
-	err     error           // the first of what was done with a path
-	until   uint64          // all before was told
+	emit   func(*trace.Path) error
+	flush  func() error    // shows what was emitted; or nil
+	record *recording.File // or nil
+	err    error           // the first of what was done with a path
+	until  uint64          // all before was told
 }
 
 // newSession returns a session of the trace that start describes.

@@ -47,115 +47,118 @@ func describeAll(all []Finding) (out []string) {
 	return out
 }
 
+// situations are what changes in the network, and what is to be found.
+var situations = map[string]struct {
+	before, after func(flows []behaviour)
+	lost          uint64 // of the second
+	want, doubt   []string
+}{
+	"nothing": {},
+	"a rule drops a flow": {
+		after: func(f []behaviour) { f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop") },
+		want: []string{
+			"drop_new [host forward NETFILTER_DROP ip fw fwd tcp dport 80 drop drop] 6/172.16.16.20:80",
+			"edge_gone host:right0 out > right:eth0 in 6/172.16.16.20:80",
+			"edge_gone host:left0 in > host:right0 out 6/172.16.16.20:80",
+			"edge_gone host:br0 in > host:right0 out 6/172.16.16.20:80",
+		},
+	},
+	"a rule no longer drops a flow": {
+		before: func(f []behaviour) { f[1].lost, f[1].drop = .3, byRule("tcp dport 80 drop") },
+		want:   []string{"drop_gone [host forward NETFILTER_DROP ip fw fwd tcp dport 80 drop drop] 6/172.16.16.20:80"},
+	},
+	"a drop moves": {
+		before: func(f []behaviour) { f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop") },
+		after: func(f []behaviour) {
+			f[1].lost, f[1].drop = 1, trace.Drop{Node: "right", Reason: "TCP_CSUM"}
+		},
+		want: []string{"drop_moved [host forward NETFILTER_DROP ip fw fwd tcp dport 80 drop drop] [right TCP_CSUM] 6/172.16.16.20:80"},
+	},
+	"a rule is loaded again": {
+		before: func(f []behaviour) { f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop") },
+		after: func(f []behaviour) {
+			f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop")
+			f[1].drop.Rule.Handle = 99
+		},
+	},
+	"a queue overflows": {
+		after: func(f []behaviour) { f[0].lost = .12 },
+		want:  []string{"drop_more [host QDISC_DROP] 6/8.8.8.8:443"},
+	},
+	"NAT changes its address": {
+		after: func(f []behaviour) { f[0].snat, f[2].snat = "192.0.2.7", "192.0.2.7" },
+		want: []string{"nat_changed [snat to 192.0.2.2 at host:br0 in > host:eth0 out] [snat to 192.0.2.7 at host:br0 in > host:eth0 out] " +
+			"1/8.8.8.8:0 6/8.8.8.8:443"},
+	},
+	"NAT is gone": {
+		after: func(f []behaviour) { f[0].snat = "" },
+		want:  []string{"nat_gone [snat to 192.0.2.2 at host:br0 in > host:eth0 out] 6/8.8.8.8:443"},
+	},
+	"NAT is new": {
+		before: func(f []behaviour) { f[0].snat = "" },
+		want:   []string{"nat_new [snat to 192.0.2.2 at host:br0 in > host:eth0 out] 6/8.8.8.8:443"},
+	},
+	"a way is not taken": {
+		after: func(f []behaviour) { f[1].part = 0 },
+		want: []string{
+			"edge_gone host:br0 in > host:right0 out 6/172.16.16.20:80",
+		},
+	},
+	"a way is new": {
+		before: func(f []behaviour) { f[1].part = 0 },
+		want:   []string{"edge_new host:br0 in > host:right0 out 6/172.16.16.20:80"},
+	},
+	"a way is not seen, but events were lost": {
+		after: func(f []behaviour) { f[1].part = 0 },
+		lost:  3,
+		doubt: []string{"edge_gone incomplete? host:br0 in > host:right0 out 6/172.16.16.20:80"},
+	},
+	"a flow is not sent": {
+		after: func(f []behaviour) { f[1].unsent = true },
+		doubt: []string{
+			"edge_gone absent? host:right0 out > right:eth0 in 6/172.16.16.20:80",
+			"edge_gone absent? host:left0 in > host:right0 out 6/172.16.16.20:80",
+			"edge_gone absent? host:br0 in > host:right0 out 6/172.16.16.20:80",
+		},
+	},
+	"a kind takes another way": {
+		before: func(f []behaviour) { f[2].way, f[2].snat, f[2].lost = toRight, "", 0 },
+		after:  func(f []behaviour) { f[2].way, f[2].snat, f[2].lost = past, "", 0 },
+		want: []string{
+			"edge_gone host:left0 in > host:right0 out 1/8.8.8.8:0",
+			"slower left:eth0 out > right:eth0 in whole true",
+			"edge_new host:br0 in > host:right0 out 1/8.8.8.8:0",
+			"edge_new host:left0 in > host:br0 in 1/8.8.8.8:0",
+		},
+	},
+	"an edge is slow": {
+		after: func(f []behaviour) {
+			f[0].slower = map[string]float64{"host:eth0 out": 1.5}
+			f[2].slower = f[0].slower
+		},
+		want: []string{
+			"slower host:eth0 out > wan:eth0 in whole false",
+			"slower host:eth0 out > wan:eth0 in whole false",
+			"slower left:eth0 out > wan:eth0 in whole true",
+			"slower left:eth0 out > wan:eth0 in whole true",
+		},
+	},
+	"an edge is fast": {
+		after: func(f []behaviour) { f[1].slower = map[string]float64{"left:eth0 out": .5} },
+		want: []string{
+			"faster left:eth0 out > host:left0 in whole false",
+			"faster left:eth0 out > right:eth0 in whole true",
+		},
+	},
+	"more is sent again": {
+		after: func(f []behaviour) { f[0].again = .15 },
+		want:  []string{"resent_more [again] 6/8.8.8.8:443"},
+	},
+}
+
 // What is changed in the network is what is found, and nothing else.
 func TestCompare(t *testing.T) {
-	for name, tt := range map[string]struct {
-		before, after func(flows []behaviour)
-		lost          uint64 // of the second
-		want, doubt   []string
-	}{
-		"nothing": {},
-		"a rule drops a flow": {
-			after: func(f []behaviour) { f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop") },
-			want: []string{
-				"drop_new [host forward NETFILTER_DROP ip fw fwd tcp dport 80 drop drop 0] 6/172.16.16.20:80",
-				"edge_gone host:right0 out > right:eth0 in 6/172.16.16.20:80",
-				"edge_gone host:left0 in > host:right0 out 6/172.16.16.20:80",
-				"edge_gone host:br0 in > host:right0 out 6/172.16.16.20:80",
-			},
-		},
-		"a rule no longer drops a flow": {
-			before: func(f []behaviour) { f[1].lost, f[1].drop = .3, byRule("tcp dport 80 drop") },
-			want:   []string{"drop_gone [host forward NETFILTER_DROP ip fw fwd tcp dport 80 drop drop 0] 6/172.16.16.20:80"},
-		},
-		"a drop moves": {
-			before: func(f []behaviour) { f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop") },
-			after: func(f []behaviour) {
-				f[1].lost, f[1].drop = 1, trace.Drop{Node: "right", Reason: "TCP_CSUM"}
-			},
-			want: []string{"drop_moved [host forward NETFILTER_DROP ip fw fwd tcp dport 80 drop drop 0] [right TCP_CSUM 0] 6/172.16.16.20:80"},
-		},
-		"a rule is loaded again": {
-			before: func(f []behaviour) { f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop") },
-			after: func(f []behaviour) {
-				f[1].lost, f[1].drop = 1, byRule("tcp dport 80 drop")
-				f[1].drop.Rule.Handle = 99
-			},
-		},
-		"a queue overflows": {
-			after: func(f []behaviour) { f[0].lost = .12 },
-			want:  []string{"drop_more [host QDISC_DROP 0] 6/8.8.8.8:443"},
-		},
-		"NAT changes its address": {
-			after: func(f []behaviour) { f[0].snat, f[2].snat = "192.0.2.7", "192.0.2.7" },
-			want: []string{"nat_changed [0 snat to 192.0.2.2 at host:br0 in > host:eth0 out] [0 snat to 192.0.2.7 at host:br0 in > host:eth0 out] " +
-				"1/8.8.8.8:0 6/8.8.8.8:443"},
-		},
-		"NAT is gone": {
-			after: func(f []behaviour) { f[0].snat = "" },
-			want:  []string{"nat_gone [0 snat to 192.0.2.2 at host:br0 in > host:eth0 out] 6/8.8.8.8:443"},
-		},
-		"NAT is new": {
-			before: func(f []behaviour) { f[0].snat = "" },
-			want:   []string{"nat_new [0 snat to 192.0.2.2 at host:br0 in > host:eth0 out] 6/8.8.8.8:443"},
-		},
-		"a way is not taken": {
-			after: func(f []behaviour) { f[1].part = 0 },
-			want: []string{
-				"edge_gone host:br0 in > host:right0 out 6/172.16.16.20:80",
-			},
-		},
-		"a way is new": {
-			before: func(f []behaviour) { f[1].part = 0 },
-			want:   []string{"edge_new host:br0 in > host:right0 out 6/172.16.16.20:80"},
-		},
-		"a way is not seen, but events were lost": {
-			after: func(f []behaviour) { f[1].part = 0 },
-			lost:  3,
-			doubt: []string{"edge_gone incomplete? host:br0 in > host:right0 out 6/172.16.16.20:80"},
-		},
-		"a flow is not sent": {
-			after: func(f []behaviour) { f[1].neither = true },
-			doubt: []string{
-				"edge_gone absent? host:right0 out > right:eth0 in 6/172.16.16.20:80",
-				"edge_gone absent? host:left0 in > host:right0 out 6/172.16.16.20:80",
-				"edge_gone absent? host:br0 in > host:right0 out 6/172.16.16.20:80",
-			},
-		},
-		"a kind takes another way": {
-			before: func(f []behaviour) { f[2].way, f[2].snat, f[2].lost = toRight, "", 0 },
-			after:  func(f []behaviour) { f[2].way, f[2].snat, f[2].lost = past, "", 0 },
-			want: []string{
-				"edge_gone host:left0 in > host:right0 out 1/8.8.8.8:0",
-				"slower left:eth0 out > right:eth0 in whole true",
-				"edge_new host:br0 in > host:right0 out 1/8.8.8.8:0",
-				"edge_new host:left0 in > host:br0 in 1/8.8.8.8:0",
-			},
-		},
-		"an edge is slow": {
-			after: func(f []behaviour) {
-				f[0].slower = map[string]float64{"host:eth0 out": 1.5}
-				f[2].slower = f[0].slower
-			},
-			want: []string{
-				"slower host:eth0 out > wan:eth0 in whole false",
-				"slower host:eth0 out > wan:eth0 in whole false",
-				"slower left:eth0 out > wan:eth0 in whole true",
-				"slower left:eth0 out > wan:eth0 in whole true",
-			},
-		},
-		"an edge is fast": {
-			after: func(f []behaviour) { f[1].slower = map[string]float64{"left:eth0 out": .5} },
-			want: []string{
-				"faster left:eth0 out > host:left0 in whole false",
-				"faster left:eth0 out > right:eth0 in whole true",
-			},
-		},
-		"more is sent again": {
-			after: func(f []behaviour) { f[0].again = .15 },
-			want:  []string{"resent_more [0 again] 6/8.8.8.8:443"},
-		},
-	} {
+	for name, tt := range situations {
 		t.Run(name, func(t *testing.T) {
 			before, after := usual(), usual()
 			if tt.before != nil {

@@ -150,6 +150,6 @@ func (o Outcome) fields() []string {
 	r := &o.Rule
 	return []string{
 		o.Node, o.Hop, word(o.Partly, "partly"), o.Hook, o.Reason, o.Function,
-		r.Family, r.Table, r.Chain, r.Text, r.Verdict, strconv.FormatUint(r.Handle, 10), o.NAT, word(o.Again, "again"),
+		r.Family, r.Table, r.Chain, r.Text, r.Verdict, word(r.Handle != 0, strconv.FormatUint(r.Handle, 10)), o.NAT, word(o.Again, "again"),
 	}
 }

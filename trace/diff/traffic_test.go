@@ -64,18 +64,18 @@ func (n net) renumbered() net {
 
 // behaviour is how a network treats a flow.
 type behaviour struct {
-	share   float64 // of the packets
-	packet  bpf.Packet
-	way     []string
-	other   []string // another way, that part of the packets take
-	part    float64
-	lost    float64 // part of packets that are dropped behind the second hop
-	drop    trace.Drop
-	snat    string             // at the last hop but one
-	again   float64            // part of segments that are sent again
-	slower  map[string]float64 // by the hop that an edge comes from: factors
-	bursty  bool               // times are alike in neighbours
-	neither bool               // it is not sent at all
+	share  float64 // of the packets
+	packet bpf.Packet
+	way    []string
+	other  []string // another way, that part of the packets take
+	part   float64
+	lost   float64 // part of packets that are dropped behind the second hop
+	drop   trace.Drop
+	snat   string             // at the last hop but one
+	again  float64            // part of segments that are sent again
+	slower map[string]float64 // by the hop that an edge comes from: factors
+	bursty bool               // times are alike in neighbours
+	unsent bool               // it is not sent at all
 }
 
 func tcp(dst string, port uint16) bpf.Packet {
@@ -117,7 +117,7 @@ func profile(l net, flows []behaviour, n int, seed uint64) *Profile {
 		u := s.Float64()
 		for i := range flows {
 			if u -= flows[i].share; u < 0 || i == len(flows)-1 {
-				if !flows[i].neither {
+				if !flows[i].unsent {
 					p.Add(s.send(&flows[i]))
 				}
 				break
