@@ -103,6 +103,7 @@ var values = map[string]func(*scene) string{
 	"back-differs":   func(s *scene) string { return is(s.back() != s.in()) },
 	"rp-filter":      (*scene).rpFilter,
 	"forwarding-off": (*scene).forwardingOff,
+	"src-local":      func(s *scene) string { return is(s.config != nil && s.config.Local(s.packet.Src())) },
 	"local":          func(s *scene) string { return is(s.config != nil && s.config.Local(s.packet.Dst())) },
 	"ipv6-off": func(s *scene) string {
 		return s.set("1", "net.ipv6.conf."+s.here()+".disable_ipv6", "net.ipv6.conf.all.disable_ipv6")
