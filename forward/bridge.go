@@ -30,9 +30,7 @@ func (w *walker) bridgeIn(s spot, to neighbour) {
 	before := w.pkt.Dst
 	if filtered {
 		w.enter(node)
-		p := w.place("prerouting", bridge.Name, "")
-		p.portIn = port.Name
-		if !w.hook(node, p, Ruled{Device: bridge.Name}) {
+		if !w.hook(node, w.place("prerouting", bridge.Name, ""), Ruled{Device: bridge.Name}) {
 			return
 		}
 	}
@@ -158,14 +156,11 @@ func (w *walker) bridged(node *Node, bridge, in, out *Device) bool {
 	if !node.filtersBridged(bridge, w.pkt) {
 		return true
 	}
-	forward := w.place("forward", bridge.Name, bridge.Name)
-	forward.portIn, forward.portOut = in.Name, out.Name
-	before := len(w.j.Obstacles)
-	if !w.hook(node, forward) {
-		o := &w.j.Obstacles[before]
-		if n := len(w.j.Obstacles); n > before {
-			o = &w.j.Obstacles[n-1]
+	if !w.hook(node, w.place("forward", bridge.Name, bridge.Name)) {
+		if w.j.End != Stopped {
+			return false
 		}
+		o := &w.j.Obstacles[len(w.j.Obstacles)-1]
 		o.Sentence += fmt.Sprintf("; it is bridged by %s, and bridged packets pass these rules because br_netfilter is on", bridge.Name)
 		o.Advice = "accept it there (what goes out by " + bridge.Name + "), or sysctl -w net.bridge.bridge-nf-call-iptables=0"
 		if w.pkt.Dst.Is6() {

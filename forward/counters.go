@@ -32,7 +32,7 @@ func losses(stats []uint64) map[string]uint64 {
 type Loss struct {
 	Name    string `json:"name"`
 	Count   uint64 `json:"count"`
-	Meaning string `json:"meaning,omitempty"` // "" if it counts no loss, or it is not known which
+	Meaning string `json:"meaning"` // what was lost, in words
 }
 
 // DiffCounters returns what grew between two readings of [Counters], sorted by

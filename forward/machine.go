@@ -30,8 +30,6 @@ type place struct {
 	family  string // of the hook: ip, ip6, bridge, netdev
 	hook    string // ingress, prerouting, input, forward, output, postrouting, egress
 	in, out string // devices; "" if there is none
-	// portIn and portOut are the bridge ports behind in and out.
-	portIn, portOut string
 }
 
 // machine is nft's: it works off rules for one packet at one place.
@@ -317,7 +315,7 @@ func (s *Set) holds(el *Element, key []byte) bool {
 	return true
 }
 
-// known8 and the others return a register's value if it is known.
+// addr returns size bytes of a register, if they are known.
 func (m *machine) addr(r uint32, size int) ([]byte, error) {
 	b, known := m.read(r, size)
 	if slices.Contains(known, false) {

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -102,20 +103,11 @@ func (p probe) run(t *testing.T, lab *topology.Lab) {
 			return err
 		}
 		_, err = c.Write([]byte("x"))
-		return errorsJoin(err, c.Close())
+		return errors.Join(err, c.Close())
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func errorsJoin(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func nft(t *testing.T, node, script string) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,53 +80,56 @@ func TestMasqueradeSparesBridges(t *testing.T) {
 	}
 }
 
-// TestPure asks what no lab is needed for.
-func TestPure(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		change func(*Net)
-		pkt    Packet
-		want   string // obstacle: effect, code, and part of the sentence
-	}{
-		{"TTL", nil, Packet{TTL: 1}, "stops ttl: its TTL is used up in host"},
-		{"MTU", func(n *Net) { n.Node("host").Device("eth0").MTU = 1400 }, Packet{Length: 1500, DF: true}, "stops mtu: 1500 bytes do not fit through host:eth0, whose MTU is 1400"},
-		{"MTU without DF", func(n *Net) { n.Node("host").Device("eth0").MTU = 1400 }, Packet{Length: 1500}, ""},
-		{"bridge MTU", func(n *Net) { n.Node("left").Device("left-veth").MTU = 9000 }, Packet{Dst: addr("172.16.16.20"), Length: 5000}, "stops mtu: 5000 bytes do not fit through host:right-br0-veth"},
-		{"failed neighbour", func(n *Net) {
-			n.Node("left").Neighbours = []Neighbour{{Addr: addr("172.16.16.1"), Device: "left-veth", State: "failed"}}
-		}, Packet{}, "note neighbour: left could not reach 172.16.16.1"},
-		{"foreign XDP", func(n *Net) { n.Node("host").Device("eth0").XDP = "firewall" }, Packet{}, ""},
-		{"foreign tc", func(n *Net) { n.Node("host").Device("eth0").Programs = []string{"egress cil_to_netdev"} }, Packet{}, "unknown program: what the tc program cil_to_netdev does at host:eth0 egress is not known"},
-		{"own tc", func(n *Net) { n.Node("host").Device("eth0").Programs = []string{"egress count_tc"} }, Packet{}, ""},
-		{"filter", func(n *Net) { n.Node("host").Device("eth0").Programs = []string{"egress filter_tc"} }, Packet{}, "unknown program: a filter of nsbpf's stands at host:eth0 egress"},
-		{"nobody listens", nil, Packet{Proto: UDP, Dport: 9}, "stops no_socket: nobody in wan listens on udp port 9"},
-		{"elsewhere", func(n *Net) {
-			n.Node("wan").Sockets = []Socket{{Proto: "udp", Addr: addr("127.0.0.1"), Port: 9}}
-		}, Packet{Proto: UDP, Dport: 9}, "stops no_socket: nobody in wan listens on udp port 9 at 8.8.8.8, only at 127.0.0.1"},
-		{"IPv6 socket", func(n *Net) {
-			n.Node("wan").Sockets = []Socket{{Proto: "udp", Addr: addr("::"), Port: 9}}
-		}, Packet{Proto: UDP, Dport: 9}, ""},
-		{"IPv6 socket only", func(n *Net) {
-			n.Node("wan").Sockets = []Socket{{Proto: "udp", Addr: addr("::"), Port: 9, Only6: true}}
-		}, Packet{Proto: UDP, Dport: 9}, "stops no_socket: nobody in wan listens"},
-		{"sockets unknown", func(n *Net) { n.Node("wan").Sockets = nil }, Packet{Proto: UDP, Dport: 9}, "unknown no_socket: whether somebody in wan listens"},
-		{"limit", func(n *Net) { n.Node("host").filter("drop", Expr{Op: "limit"}) }, Packet{}, "unknown netfilter: whether `limit rate 0/ drop` (table ip f, chain c, handle 1) drops it in host, forward, depends on limit"},
-		{"limit before the same", func(n *Net) {
-			n.Node("host").filter("drop", Expr{Op: "limit"})
-			n.Node("host").filter("drop")
-		}, Packet{}, "stops netfilter: dropped by `drop`"},
-		{"unknown expression that does not matter", func(n *Net) {
-			n.Node("host").filter("drop", Expr{Op: "osf", Dst: 1}, Expr{Op: "meta", Key: "l4proto", Dst: 2}, Expr{Op: "cmp", Cmp: "==", Src: 2, Data: Bytes{6}})
-		}, Packet{}, ""},
-		{"two routes", func(n *Net) {
-			n.Node("host").Routes = append(n.Node("host").Routes, Route{Table: 254, Kind: "unicast", Dst: netip.MustParsePrefix("8.8.8.8/32"),
-				Hops: []NextHop{{Device: "eth0", Via: addr("192.0.2.1")}, {Device: "br0"}}})
-		}, Packet{}, "unknown route_unknown: which way host sends it is not sure"},
-		{"loop", func(n *Net) {
-			n.Node("wan").Routes = []Route{{Table: 254, Kind: "unicast", Device: "eth0", Via: addr("192.0.2.2"), Dst: netip.MustParsePrefix("0.0.0.0/0")}}
-			n.Node("wan").Sysctls["net.ipv4.conf.eth0.forwarding"] = "1"
-		}, Packet{}, "stops"},
-	} {
+// changes are what can be said without a kernel: of the packet, once the stored
+// lab is changed so.
+var changes = []struct {
+	name   string
+	change func(*Net)
+	pkt    Packet
+	want   string // obstacle: effect, code, and part of the sentence
+}{
+	{"TTL", nil, Packet{TTL: 1}, "stops ttl: its TTL is used up in host"},
+	{"MTU", func(n *Net) { n.Node("host").Device("eth0").MTU = 1400 }, Packet{Length: 1500, DF: true}, "stops mtu: 1500 bytes do not fit through host:eth0, whose MTU is 1400"},
+	{"MTU without DF", func(n *Net) { n.Node("host").Device("eth0").MTU = 1400 }, Packet{Length: 1500}, ""},
+	{"bridge MTU", func(n *Net) { n.Node("left").Device("left-veth").MTU = 9000 }, Packet{Dst: addr("172.16.16.20"), Length: 5000}, "stops mtu: 5000 bytes do not fit through host:right-br0-veth"},
+	{"failed neighbour", func(n *Net) {
+		n.Node("left").Neighbours = []Neighbour{{Addr: addr("172.16.16.1"), Device: "left-veth", State: "failed"}}
+	}, Packet{}, "note neighbour: left could not reach 172.16.16.1"},
+	{"foreign XDP", func(n *Net) { n.Node("host").Device("eth0").XDP = "firewall" }, Packet{}, ""},
+	{"foreign tc", func(n *Net) { n.Node("host").Device("eth0").Programs = []string{"egress cil_to_netdev"} }, Packet{}, "unknown program: what the tc program cil_to_netdev does at host:eth0 egress is not known"},
+	{"own tc", func(n *Net) { n.Node("host").Device("eth0").Programs = []string{"egress count_tc"} }, Packet{}, ""},
+	{"filter", func(n *Net) { n.Node("host").Device("eth0").Programs = []string{"egress filter_tc"} }, Packet{}, "unknown program: a filter of nsbpf's stands at host:eth0 egress"},
+	{"nobody listens", nil, Packet{Proto: UDP, Dport: 9}, "stops no_socket: nobody in wan listens on udp port 9"},
+	{"elsewhere", func(n *Net) {
+		n.Node("wan").Sockets = []Socket{{Proto: "udp", Addr: addr("127.0.0.1"), Port: 9}}
+	}, Packet{Proto: UDP, Dport: 9}, "stops no_socket: nobody in wan listens on udp port 9 at 8.8.8.8, only at 127.0.0.1"},
+	{"IPv6 socket", func(n *Net) {
+		n.Node("wan").Sockets = []Socket{{Proto: "udp", Addr: addr("::"), Port: 9}}
+	}, Packet{Proto: UDP, Dport: 9}, ""},
+	{"IPv6 socket only", func(n *Net) {
+		n.Node("wan").Sockets = []Socket{{Proto: "udp", Addr: addr("::"), Port: 9, Only6: true}}
+	}, Packet{Proto: UDP, Dport: 9}, "stops no_socket: nobody in wan listens"},
+	{"sockets unknown", func(n *Net) { n.Node("wan").Sockets = nil }, Packet{Proto: UDP, Dport: 9}, "unknown no_socket: whether somebody in wan listens"},
+	{"limit", func(n *Net) { n.Node("host").filter("drop", Expr{Op: "limit"}) }, Packet{}, "unknown netfilter: whether `limit rate 0/ drop` (table ip f, chain c, handle 1) drops it in host, forward, depends on limit"},
+	{"limit before the same", func(n *Net) {
+		n.Node("host").filter("drop", Expr{Op: "limit"})
+		n.Node("host").filter("drop")
+	}, Packet{}, "stops netfilter: dropped by `drop`"},
+	{"unknown expression that does not matter", func(n *Net) {
+		n.Node("host").filter("drop", Expr{Op: "osf", Dst: 1}, Expr{Op: "meta", Key: "l4proto", Dst: 2}, Expr{Op: "cmp", Cmp: "==", Src: 2, Data: Bytes{6}})
+	}, Packet{}, ""},
+	{"two routes", func(n *Net) {
+		n.Node("host").Routes = append(n.Node("host").Routes, Route{Table: 254, Kind: "unicast", Dst: netip.MustParsePrefix("8.8.8.8/32"),
+			Hops: []NextHop{{Device: "eth0", Via: addr("192.0.2.1")}, {Device: "br0"}}})
+	}, Packet{}, "unknown route_unknown: which way host sends it is not sure"},
+	{"loop", func(n *Net) {
+		n.Node("wan").Routes = []Route{{Table: 254, Kind: "unicast", Device: "eth0", Via: addr("192.0.2.2"), Dst: netip.MustParsePrefix("0.0.0.0/0")}}
+		n.Node("wan").Sysctls["net.ipv4.conf.eth0.forwarding"] = "1"
+	}, Packet{}, "stops"},
+}
+
+func TestChanges(t *testing.T) {
+	for _, tt := range changes {
 		t.Run(tt.name, func(t *testing.T) {
 			net, _ := stored(t)
 			if tt.change != nil {
@@ -204,12 +208,18 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// FuzzWalk: whatever a recording has, a walk ends.
+// FuzzWalk: whatever a recording has, a walk ends. Edits are of three bytes, a
+// place in the stored lab and what to write there. As root it needs
+// NSBPF_TEST_INSIDE=2, as fuzzing starts processes of its own.
 func FuzzWalk(f *testing.F) {
-	_, b := stored(f)
-	f.Add(b, "left", "8.8.8.8", uint8(UDP), uint16(53))
-	f.Add(b, "wan", "fd16::10", uint8(ICMP6), uint16(0))
-	f.Fuzz(func(t *testing.T, b []byte, from, to string, proto uint8, port uint16) {
+	_, stored := stored(f)
+	f.Add([]byte{}, "left", "8.8.8.8", uint8(UDP), uint16(53))
+	f.Add([]byte{1, 2, '9', 20, 30, 'f'}, "wan", "fd16::10", uint8(ICMP6), uint16(0))
+	f.Fuzz(func(t *testing.T, edits []byte, from, to string, proto uint8, port uint16) {
+		b := slices.Clone(stored)
+		for ; len(edits) >= 3; edits = edits[3:] {
+			b[(int(edits[0])<<8|int(edits[1]))%len(b)] = edits[2]
+		}
 		var net Net
 		if json.Unmarshal(b, &net) != nil {
 			return
@@ -218,7 +228,9 @@ func FuzzWalk(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = Walk(&net, from, Packet{Dst: dst, Proto: proto, Dport: port})
+		if j, err := Walk(&net, from, Packet{Dst: dst, Proto: proto, Dport: port}); err == nil && len(j.Steps) > maxSteps {
+			t.Errorf("%d steps", len(j.Steps))
+		}
 	})
 }
 

@@ -29,12 +29,14 @@ func (j *Joiner) drop(d *Drop) {
 		return
 	}
 	late := j.vanished.take(d)
-	if late == 0 && (d.Followed || !d.Matched) {
+	if late == 0 && (d.Followed || !d.Matched || j.harmless(d)) {
 		j.totals.DropsIgnored++
 		return
 	}
 	j.emitDropped(d, late)
 }
+
+func (j *Joiner) harmless(d *Drop) bool { return j.config.Harmless != nil && j.config.Harmless(d) }
 
 // dropped returns the open Path of d's packet, and the step.
 func (j *Joiner) dropped(d *Drop) (*open, int) {
@@ -89,7 +91,7 @@ func (o *open) stepOf(skb, until uint64) int {
 // dropAt notes that d happened behind step i of o.
 func (j *Joiner) dropAt(o *open, i int, d *Drop) {
 	st, m := &o.Steps[i], &o.marks[i]
-	if st.Verdict == Delivered && j.config.Harmless != nil && j.config.Harmless(d) {
+	if st.Verdict == Delivered && j.harmless(d) {
 		j.totals.DropsIgnored++
 		return
 	}

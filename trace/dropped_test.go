@@ -82,6 +82,9 @@ func TestJoinDropped(t *testing.T) {
 			d.Matched = false
 			return d
 		}()}}}},
+		"harmless, long after its path": {config: func(c *Config) { c.Harmless = func(d *Drop) bool { return d.Reason == "QUEUE_PURGE" } },
+			in:   []Input{{Runs: runsOf(there), Until: 1_000_000_000}, {Drops: []Drop{dying(as(local, 1, 1), 3_000_000, "right", "QUEUE_PURGE")}}},
+			want: "#1 delivered at right:right-veth in"},
 		"after its path": {in: []Input{
 			{Runs: runsOf(out), Until: 1_000_000_000},
 			{Drops: []Drop{dying(as(ping, 1, 1), 3_000_000, "host", "NEIGH_FAILED")}, Until: 4_000_000_000}},

@@ -36,7 +36,8 @@ type Config struct {
 	// Settle is by default 100 ms.
 	Explain bool
 	// Harmless says of a drop of a packet that came to its receiver whether it had
-	// done its work by then; nil: no drop is that.
+	// done its work by then, as when a socket is closed that has it; nil: no drop is
+	// that.
 	Harmless func(*Drop) bool
 }
 

@@ -11,7 +11,7 @@ import (
 //	         │
 //	        host ── wan
 func faults() []fault {
-	return slices.Concat(ruleFaults(), routeFaults(), neighbourFaults(), linkFaults(), programFaults(), socketFaults(), packetFaults())
+	return slices.Concat(ruleFaults(), moreRuleFaults(), routeFaults(), limitFaults(), neighbourFaults(), linkFaults(), programFaults(), socketFaults(), packetFaults())
 }
 
 // same is what is said of both families.
@@ -20,10 +20,12 @@ func same(says string) [2]string { return [2]string{says, says} }
 // toRight chooses what goes from left to right, on the bridge.
 const toRight = "(icmp or icmp6-echo) and (dst host 172.16.16.20 or dst host fd16::20)"
 
+// chain returns the command that makes a table and a base chain in it.
+func chain(table, name, hook, policy string) string {
+	return fmt.Sprintf("nft add table %[1]s; nft add chain %[1]s %[2]s '{ type filter hook %[3]s priority 0; %[4]s }'", table, name, hook, policy)
+}
+
 func ruleFaults() []fault {
-	chain := func(table, name, hook, policy string) string {
-		return fmt.Sprintf("nft add table %[1]s; nft add chain %[1]s %[2]s '{ type filter hook %[3]s priority 0; %[4]s }'", table, name, hook, policy)
-	}
 	drop9999 := func(node, hook string) []string {
 		return []string{node + ": " + chain("inet fw", "c", hook, "") + "; nft add rule inet fw c udp dport 9999 drop"}
 	}
@@ -68,6 +70,12 @@ func ruleFaults() []fault {
 			name: "a rule in output", explain: true, code: "rule-drop", send: udp(1), says: rule("left, output"),
 			do: drop9999("left", "output"),
 		},
+	}
+}
+
+// moreRuleFaults are of rules that ask for more than a port.
+func moreRuleFaults() []fault {
+	return []fault{
 		{
 			name: "a rule of the bridge family", mends: true, explain: true, code: "rule-drop", send: pingingTo("172.16.16.20", "fd16::20"),
 			expr: toRight,

@@ -46,6 +46,16 @@ func routeFaults() []fault {
 			},
 		},
 		{
+			name: "IPv6 is off", mends: true, code: "ipv6-off", send: pinging(), do: []string{"host: sysctl -qw net.ipv6.conf.br0.disable_ipv6=1"},
+			says: [2]string{"", "dropped in host: IPv6 is switched off on br0 (net.ipv6.conf.br0.disable_ipv6=1)"},
+		},
+	}
+}
+
+// limitFaults are of packets that may not go on as they are.
+func limitFaults() []fault {
+	return []fault{
+		{
 			name: "more than the MTU", code: "mtu", send: pinging("-Mdo", "-s1420"),
 			do: []string{"host: ip link set eth0 mtu 1400"},
 			says: [2]string{
@@ -85,10 +95,6 @@ func routeFaults() []fault {
 			name: "a loopback source", code: "bad-header", expr: "udp port 9999",
 			send: crafted{src: [2]string{"", "::1"}, dst: atHost}.send,
 			says: [2]string{"", "dropped in host: ::1 cannot be a source"},
-		},
-		{
-			name: "IPv6 is off", mends: true, code: "ipv6-off", send: pinging(), do: []string{"host: sysctl -qw net.ipv6.conf.br0.disable_ipv6=1"},
-			says: [2]string{"", "dropped in host: IPv6 is switched off on br0 (net.ipv6.conf.br0.disable_ipv6=1)"},
 		},
 	}
 }

@@ -29,13 +29,14 @@ type live struct {
 	rules   *ruleWatch // nil: they are not watched
 	filters filterWatch
 	losses  lossWatch
-	counted time.Time // when the ledgers were recorded last
+	counted time.Time       // when the ledgers were recorded last
+	looked  map[string]bool // nodes that were looked at for what is told now
 }
 
 // openLive returns a live trace whose paths go to emit. It closes tr when it is
 // closed, and also if there is an error.
 func openLive(e *env, lab *topology.Lab, tr *loader.Trace, run traceRun, emit func(*trace.Path) error) (l *live, err error) {
-	l = &live{env: e, lab: lab, tr: tr, filters: filterWatch{loader: loader.Open(lab)}}
+	l = &live{env: e, lab: lab, tr: tr, filters: filterWatch{loader: loader.Open(lab)}, looked: make(map[string]bool)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -68,10 +69,8 @@ func openLive(e *env, lab *topology.Lab, tr *loader.Trace, run traceRun, emit fu
 	}
 	l.armed = armedOf(start)
 	l.look = l.lookAt
-	if l.losses, err = watchLosses(lab); err != nil {
-		return l, err
-	}
-	return l, l.watchFilters()
+	l.losses, err = watchLosses(lab)
+	return l, err
 }
 
 // Close ends the trace and frees all.
@@ -86,6 +85,9 @@ func (l *live) Close() error {
 
 // follow tells the session what is seen until ctx is done, and what is left then.
 func (l *live) follow(ctx context.Context) (recording.End, error) {
+	if err := l.watchFilters(); err != nil {
+		return recording.End{}, err
+	}
 	cost := watchCost(ctx, l.tr)
 	err := l.ring.Read(ctx, l.tell)
 	spent, costErr := cost()
@@ -96,18 +98,20 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 	if err := errors.Join(l.tr.Detach(), l.rules.Close(), l.ring.Drain(l.tell)); err != nil {
 		return recording.End{}, err
 	}
-	l.joiner.End()
 	for _, n := range l.start.Nodes {
 		if err := l.lookForLosses(n); err != nil {
 			return recording.End{}, err
 		}
 	}
+	clear(l.looked)
+	l.joiner.End()
 	ledgers, err := collector.ReadLedgers(l.tr.Ledgers, l.tr.Hops)
 	return recording.End{Ledgers: ledgers, RulingsLost: l.rules.lost(), Cost: spent}, errors.Join(l.err, err)
 }
 
 // tell tells the session what was read of the ring, and what came besides.
 func (l *live) tell(batch *collector.Batch, until uint64) error {
+	clear(l.looked)
 	if until != 0 {
 		if err := l.watchFilters(); err != nil {
 			return err
@@ -144,9 +148,15 @@ func (l *live) count() error {
 	return l.write(recording.Event{Counts: &ledgers})
 }
 
-// lookAt reads the configuration of nodes, of each once a second at most.
+// lookAt reads the configuration of nodes, of each once a second at most, and before
+// the first path that it is needed for of those that are told at once: a replay has
+// it for all of them.
 func (l *live) lookAt(nodes []string) error {
 	for _, name := range nodes {
+		if l.looked[name] {
+			continue
+		}
+		l.looked[name] = true
 		if n := l.nodes[name]; n != nil && time.Since(time.Unix(0, n.TimeNS)) < time.Second {
 			continue
 		}

@@ -125,11 +125,8 @@ func (s *scene) evidence() []string {
 		}
 		all = append(all, line)
 		if r := d.Rule; r != nil {
-			all = append(all, fmt.Sprintf("nft: table %s %s, chain %s: %s", r.Family, r.Table, r.Chain, r.Verdict))
+			all = append(all, fmt.Sprintf("nft: %s of table %s %s, chain %s, says %s", s.value("rule-kind"), r.Family, r.Table, r.Chain, r.Verdict))
 		}
-	}
-	if p := s.passed(); p != "" {
-		all = append(all, "netfilter: "+p)
 	}
 	if s.ruled != nil {
 		all = append(all, "route: "+s.ruled.String())
@@ -138,19 +135,4 @@ func (s *scene) evidence() []string {
 		all = append(all, "counters: "+c)
 	}
 	return all
-}
-
-// passed says where the packet came in the node's netfilter.
-func (s *scene) passed() string {
-	var words []string
-	for _, p := range s.Path.Passages {
-		switch {
-		case p.Node != s.node():
-		case p.Last && len(words) > 0:
-			words[len(words)-1] = p.Hook + " passed"
-		case !p.Last:
-			words = append(words, p.Hook+" entered")
-		}
-	}
-	return strings.Join(words, ", ")
 }
