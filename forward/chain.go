@@ -196,3 +196,26 @@ func (m *machine) port(e *Expr) uint16 {
 	}
 	return binary.BigEndian.Uint16(b)
 }
+
+// RuleAt returns the rule of that handle, or with handle 0 the chain's policy, with
+// its words. It reports false if there is none.
+func (n *Node) RuleAt(family, table, chain string, handle uint64) (RuleAt, bool) {
+	for i := range n.Tables {
+		t := &n.Tables[i]
+		c := t.chain(chain)
+		if t.Family != family || t.Name != table || c == nil {
+			continue
+		}
+		at := RuleAt{Family: family, Table: table, Chain: chain, Handle: handle, Text: "policy " + c.Policy}
+		if handle == 0 {
+			return at, c.Policy != ""
+		}
+		for j := range c.Rules {
+			if l := &c.Rules[j]; l.Handle == handle {
+				at.Text = l.Text(t)
+				return at, true
+			}
+		}
+	}
+	return RuleAt{}, false
+}

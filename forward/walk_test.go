@@ -264,3 +264,17 @@ func TestDiffCounters(t *testing.T) {
 		t.Errorf("losses (-want +got):\n%s", diff)
 	}
 }
+
+func TestRuleAt(t *testing.T) {
+	net, _ := stored(t)
+	host := net.Node("host")
+	chain := host.Tables[0].chain("POSTROUTING")
+	got, ok := host.RuleAt(host.Tables[0].Family, host.Tables[0].Name, "POSTROUTING", chain.Rules[0].Handle)
+	want := `ip saddr 172.16.16.0/24 oifname != "br0" counter masquerade`
+	if !ok || got.Text != want {
+		t.Errorf("%s, %t, want %s", got, ok, want)
+	}
+	if got, ok := host.RuleAt("ip", host.Tables[0].Name, "POSTROUTING", 99); ok {
+		t.Errorf("rule 99 is %s", got)
+	}
+}

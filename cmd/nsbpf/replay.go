@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/trace"
+	"github.com/nsbpf/nsbpf/trace/filter"
 	"github.com/nsbpf/nsbpf/trace/recording"
 )
 
@@ -37,7 +40,7 @@ the recorded packets, at whatever hop they were.`,
 			if err != nil {
 				return err
 			}
-			run.replayed = true
+			run.replayed = len(args) > 1
 			return replay(c.Context(), e, args[0], run, c.Flags().Changed("identity"))
 		},
 	}
@@ -55,11 +58,11 @@ func replay(ctx context.Context, e *env, file string, run traceRun, identity boo
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	start := r.Start()
-	if !identity && start.Identity == "fingerprint" {
-		run.identity = trace.Fingerprint
+	if err := run.asRecorded(&start, identity); err != nil {
+		return fmt.Errorf("replaying %s: %w", file, err)
 	}
-	if run.count == 0 {
-		run.count = start.Count
+	if sameFile(file, run.file) {
+		return usagef("-w %s would overwrite what is replayed (choose another name)", run.file)
 	}
 	// What comes after enough paths is of the totals.
 	p := newPathPrinter(e, run, func() {})
@@ -81,6 +84,38 @@ func replay(ctx context.Context, e *env, file string, run traceRun, identity boo
 	return p.end(end)
 }
 
+// asRecorded takes from a recording's start what was not given anew, and writes
+// there what was: a recording of the replay is replayed likewise.
+func (r *traceRun) asRecorded(start *recording.Start, identity bool) (err error) {
+	if identity {
+		start.Identity = r.traceFlags.identity
+	} else if start.Identity == "fingerprint" {
+		r.identity = trace.Fingerprint
+	}
+	if r.count == 0 {
+		r.count = start.Count
+	}
+	start.Count = r.count
+	switch {
+	case r.replayed:
+		start.Shown = cmp.Or(r.source, everyPacket)
+	case start.Shown == everyPacket:
+	case start.Shown != "":
+		r.replayed = true
+		r.expr, err = filter.Parse(start.Shown)
+	case start.Expr != "":
+		r.expr, err = filter.Parse(start.Expr)
+	}
+	return err
+}
+
+// sameFile says whether two names are those of one file.
+func sameFile(a, b string) bool {
+	one, errA := os.Stat(a)
+	other, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(one, other)
+}
+
 // replay tells the session what was recorded, of the first time if that is not 0,
 // until ctx is done. It returns nil if the recording has no end.
 func (s *session) replay(ctx context.Context, r *recording.Reader, first time.Duration) (end *recording.End, err error) {
@@ -98,7 +133,7 @@ func (s *session) replay(ctx context.Context, r *recording.Reader, first time.Du
 		switch {
 		case e.End != nil:
 			end = e.End
-		case e.Path != nil || e.Ledger != nil: // made anew
+		case e.Path != nil || e.Ledger != nil || e.Next != "": // made anew
 		case first > 0 && span >= first: // it is the end that is wanted
 		default:
 			err = s.take(e)

@@ -29,8 +29,11 @@ type Start struct {
 	Owners  map[string][]netip.Addr `json:"owners"` // by node; see [trace.Config]
 	Nodes   []string                `json:"nodes"`
 	// Bare are the hops whose packets have no Ethernet header.
-	Bare     []hop.ID `json:"bare,omitempty"`
-	Expr     string   `json:"expr,omitempty"`
+	Bare []hop.ID `json:"bare,omitempty"`
+	Expr string   `json:"expr,omitempty"`
+	// Shown is the expression that chose, of what Expr had chosen, what a replay
+	// showed and recorded; "": it chose nothing.
+	Shown    string   `json:"shown,omitempty"`
 	Sample   uint32   `json:"sample,omitempty"` // one of so many packets; 0 and 1: all
 	Rate     uint32   `json:"rate,omitempty"`   // packets a second at most; 0: all
 	Identity string   `json:"identity,omitempty"`
@@ -57,7 +60,9 @@ type Event struct {
 	Counts  *collector.Ledgers // up to now
 	Losses  *Losses            // of a node, since the trace began
 	End     *End
-	// Next is the name of the file in which the recording goes on; nothing follows.
+	// Next is the name of the file in which the recording goes on; nothing follows. A
+	// file that is opened by its name goes on there, and this is told if that is not
+	// there.
 	Next string
 }
 

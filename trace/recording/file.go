@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,8 +53,8 @@ type writer interface {
 // File is a recording that is being written.
 //
 // A file x.ndjson is followed by x-1.ndjson, x-2.ndjson and so on. Each begins as
-// the first did and has again the filters and the nodes' configurations that hold,
-// so that it can be replayed alone; of a packet that was on its way when it began,
+// the first did and has again the filters, the nodes' configurations and their
+// losses as they are then, so that it can be replayed alone; of a packet that was on its way when it began,
 // it has the rest of the Path. Files beyond [Options.RotateFiles] are deleted,
 // oldest first.
 type File struct {
@@ -69,6 +71,7 @@ type File struct {
 	kept    []string // files
 	filters []Filter
 	nodes   []*forward.Node // the newest of each
+	losses  []*Losses       // likewise
 }
 
 // Create begins a recording in the file of that name, which it empties if there is
@@ -146,6 +149,9 @@ func (f *File) begin(path string) (err error) {
 	for _, n := range f.nodes {
 		err = errors.Join(err, f.writer.Write(Event{Node: n}))
 	}
+	for _, l := range f.losses {
+		err = errors.Join(err, f.writer.Write(Event{Losses: l}))
+	}
 	return f.failed(err)
 }
 
@@ -186,19 +192,24 @@ func (f *File) Write(e Event) error {
 
 // remember keeps what the next file begins with.
 func (f *File) remember(e Event) {
-	if e.Filters != nil {
+	switch {
+	case e.Filters != nil:
 		f.filters = append([]Filter{}, e.Filters...)
+	case e.Node != nil:
+		f.nodes = renew(f.nodes, e.Node, func(n *forward.Node) string { return n.Name })
+	case e.Losses != nil:
+		f.losses = renew(f.losses, e.Losses, func(l *Losses) string { return l.Node })
 	}
-	if e.Node == nil {
-		return
+}
+
+// renew puts one into all instead of that of the same name.
+func renew[T any](all []T, one T, name func(T) string) []T {
+	is := func(other T) bool { return name(other) == name(one) }
+	if i := slices.IndexFunc(all, is); i >= 0 {
+		all[i] = one
+		return all
 	}
-	for i, n := range f.nodes {
-		if n.Name == e.Node.Name {
-			f.nodes[i] = e.Node
-			return
-		}
-	}
-	f.nodes = append(f.nodes, e.Node)
+	return append(all, one)
 }
 
 // rotate goes on in the next file.
@@ -242,7 +253,8 @@ func (f *File) Close() error {
 func (f *File) Names() []string { return f.kept }
 
 // OpenFile opens a recording of either format, which it tells from what is in the
-// file. Close it after use.
+// file. It is read on in the files in which it goes on, as far as they are there.
+// Close it after use.
 func OpenFile(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -254,6 +266,28 @@ func OpenFile(path string) (*Reader, error) {
 	}
 	r.file = f
 	return r, nil
+}
+
+// goOn goes on in the file of that name, if it is there and of the same recording.
+func (r *Reader) goOn(name string) (is bool, err error) {
+	path := filepath.Join(filepath.Dir(r.name), filepath.Base(name))
+	if r.file == nil || slices.Contains(r.names, path) {
+		return false, nil
+	}
+	next, err := OpenFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if next.start.TimeNS != r.start.TimeNS || next.start.Lab != r.start.Lab {
+		return false, errors.Join(next.Close(), fmt.Errorf("%s goes on in %s, but that is of another recording", r.name, path))
+	}
+	next.names = append(r.names, r.name)
+	err = r.file.Close()
+	*r = *next
+	return true, err
 }
 
 func openReader(f io.Reader, name string) (*Reader, error) {

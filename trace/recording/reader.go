@@ -28,6 +28,7 @@ const longestLine = 64 << 20
 type Reader struct {
 	name    string // of the file, if it is known
 	file    io.Closer
+	names   []string // of the files before
 	in      *bufio.Reader
 	line    []byte
 	num     int  // of the line
@@ -74,6 +75,12 @@ func (r *Reader) Events() iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
 			e, err := r.event()
+			if e.Next != "" && err == nil {
+				var is bool
+				if is, err = r.goOn(e.Next); is && err == nil {
+					continue
+				}
+			}
 			if err == io.EOF {
 				return
 			}

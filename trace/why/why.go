@@ -92,7 +92,7 @@ func fits(pattern, value string) bool {
 
 // conclude draws the conclusion from k, which suits.
 func (s *scene) conclude(k *cause, arms map[string]string) Conclusion {
-	c := Conclusion{Code: k.Code, Certain: !k.Uncertain, Evidence: s.evidence()}
+	c := Conclusion{Code: k.Code, Certain: !k.Uncertain, Evidence: s.evidence(k.Uncertain)}
 	c.Place, _ = fill(k.place(), s.value)
 	c.Sentence, _ = fill(k.Say, s.value)
 	c.Advice, _ = fill(k.Do, s.value)
@@ -112,8 +112,8 @@ func (s *scene) conclude(k *cause, arms map[string]string) Conclusion {
 	return c
 }
 
-// evidence lists what the conclusion rests on.
-func (s *scene) evidence() []string {
+// evidence lists what the conclusion rests on; the counters if it is not certain.
+func (s *scene) evidence(uncertain bool) []string {
 	var all []string
 	if d := s.drop; d != nil {
 		line := "kernel: " + d.Reason
@@ -131,7 +131,7 @@ func (s *scene) evidence() []string {
 	if s.ruled != nil {
 		all = append(all, "route: "+s.ruled.String())
 	}
-	if c := s.value("counters"); c != "" {
+	if c := s.value("counters"); c != "" && uncertain {
 		all = append(all, "counters: "+c)
 	}
 	return all
