@@ -169,14 +169,23 @@ func (p *pathPrinter) recordEnd(c report.Closing, end *recording.End) error {
 		p.session.write(recording.Event{End: end}))
 }
 
-// Close closes the recording.
+// Close closes the recording, and says where it is.
 func (p *pathPrinter) Close() error {
 	if p.session == nil || p.session.record == nil {
 		return nil
 	}
-	err := p.session.record.Close()
+	record := p.session.record
 	p.session.record = nil
-	return err
+	if err := record.Close(); err != nil {
+		return err
+	}
+	switch names := record.Names(); len(names) {
+	case 1:
+		p.env.say("recorded in %s", names[0])
+	default:
+		p.env.say("recorded in %d files, %s to %s", len(names), names[0], names[len(names)-1])
+	}
+	return nil
 }
 
 // summary prints how long the edges took.

@@ -81,6 +81,9 @@ func replay(ctx context.Context, e *env, file string, run traceRun, identity boo
 	if err != nil {
 		return fmt.Errorf("replaying %s: %w", file, err)
 	}
+	if s.next != "" {
+		e.warn("the recording goes on in %s, which is not there", s.next)
+	}
 	return p.end(end)
 }
 
@@ -133,7 +136,9 @@ func (s *session) replay(ctx context.Context, r *recording.Reader, first time.Du
 		switch {
 		case e.End != nil:
 			end = e.End
-		case e.Path != nil || e.Ledger != nil || e.Next != "": // made anew
+		case e.Path != nil || e.Ledger != nil: // made anew
+		case e.Next != "":
+			s.next = e.Next
 		case first > 0 && span >= first: // it is the end that is wanted
 		default:
 			err = s.take(e)

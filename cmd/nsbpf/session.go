@@ -32,6 +32,9 @@ type session struct {
 	record *recording.File // or nil
 	err    error           // the first of what was done with a path
 	until  uint64          // all before was told
+	// next is the name of the file in which what was replayed goes on, if that is not
+	// there.
+	next string
 }
 
 // newSession returns a session of the trace that start describes.

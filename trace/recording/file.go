@@ -275,7 +275,7 @@ func (r *Reader) goOn(name string) (is bool, err error) {
 		return false, nil
 	}
 	next, err := OpenFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmpty) { // not yet, perhaps
 		return false, nil
 	}
 	if err != nil {
