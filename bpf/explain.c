@@ -25,7 +25,11 @@ struct {
 struct dropping {
 	struct drop drop;
 	__u64 stack[STACK];
+	__u64 walked_ns; /* when the stack was last walked for a reason that says where by itself */
 };
+
+/* A walk takes most of the time that a drop does. */
+#define WALK_PAUSE_NS 1000000
 
 /* The kernel runs a program of a tracepoint once at a time on a CPU. */
 struct {
@@ -56,6 +60,15 @@ static __always_inline void hand_over(struct ledger *l, void *record, __u64 size
 	note(bpf_ringbuf_output(&ring, record, size, wake_flag(now, size)) ? &l->lost : &l->traced);
 }
 
+#define is_reason(reason, name) \
+	(bpf_core_enum_value_exists(enum skb_drop_reason, name) && (reason) == bpf_core_enum_value(enum skb_drop_reason, name))
+
+/* Whether only the callers tell what was at work. */
+static __always_inline bool is_vague(__u32 reason)
+{
+	return is_reason(reason, SKB_DROP_REASON_NOT_SPECIFIED) || is_reason(reason, SKB_DROP_REASON_NETFILTER_DROP);
+}
+
 /* The stack's entries behind the location, which is one of them unless the packet was put off to be freed. */
 static __always_inline void read_callers(void *ctx, struct dropping *on)
 {
@@ -63,8 +76,13 @@ static __always_inline void read_callers(void *ctx, struct dropping *on)
 	bool behind = false;
 	__u32 i, n = 0;
 
-	__builtin_memset(on->stack, 0, sizeof(on->stack));
 	__builtin_memset(d->callers, 0, sizeof(d->callers));
+	if (!is_vague(d->reason)) {
+		if (d->seen.time_ns - on->walked_ns < WALK_PAUSE_NS)
+			return;
+		on->walked_ns = d->seen.time_ns;
+	}
+	__builtin_memset(on->stack, 0, sizeof(on->stack));
 	if (bpf_get_stack(ctx, on->stack, sizeof(on->stack), 0) < 0)
 		return;
 	for (i = 0; i < STACK; i++) {
@@ -131,9 +149,7 @@ static __always_inline void record_drop(struct bpf_raw_tracepoint_args *ctx, str
 /* Whether the kernel says of the packet that it comes to a good end. */
 static __always_inline bool is_consumed(__u32 reason)
 {
-	return reason == SKB_NOT_DROPPED_YET ||
-	       (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_CONSUMED) &&
-		reason == bpf_core_enum_value(enum skb_drop_reason, SKB_CONSUMED));
+	return reason == SKB_NOT_DROPPED_YET || is_reason(reason, SKB_CONSUMED);
 }
 
 SEC("raw_tp/kfree_skb")

@@ -68,7 +68,8 @@ type explainDropping struct {
 		Followed uint8
 		Pad      [6]uint8
 	}
-	Stack [24]uint64
+	Stack    [24]uint64
+	WalkedNs uint64
 }
 
 type explainLedger struct {

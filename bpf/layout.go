@@ -123,12 +123,14 @@ const MaxCallers = 8
 type Drop struct {
 	_        structs.HostLayout
 	Seen     Sighting
-	Location uint64             // in the kernel's code
-	Callers  [MaxCallers]uint64 // return addresses, innermost first; 0: no more
-	Reason   uint32             // enum skb_drop_reason
-	IfIndex  uint32             // of the packet's device in the node; 0: it had none
-	Matched  uint8              // the expression holds for it as it was then
-	Followed uint8              // a trace program selected the skb that had its address last
+	Location uint64 // in the kernel's code
+	// Callers are return addresses, innermost first; 0: no more. Of a flood of drops
+	// whose reason says where they were, few have any.
+	Callers  [MaxCallers]uint64
+	Reason   uint32 // enum skb_drop_reason
+	IfIndex  uint32 // of the packet's device in the node; 0: it had none
+	Matched  uint8  // the expression holds for it as it was then
+	Followed uint8  // a trace program selected the skb that had its address last
 	_        [6]uint8
 }
 

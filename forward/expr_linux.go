@@ -1,10 +1,6 @@
 package forward
 
-import (
-	"encoding/binary"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // parseExpr understands an expression as the kernel sends it
 // (linux/netfilter/nf_tables.h).
@@ -203,83 +199,4 @@ func (e *Expr) parseLimit(a attrs) error {
 	e.Len = uint32(a.u64(unix.NFTA_LIMIT_RATE))
 	e.Size = uint32(a.u64(unix.NFTA_LIMIT_UNIT))
 	return nil
-}
-
-// parseXT takes out of an iptables match or target what [machine.match] and
-// [machine.target] want to know; nothing, if it is one they do not.
-func (e *Expr) parseXT(family byte, a attrs) {
-	const name, info = 1, 3
-	e.Key = a.text(name)
-	b := a[info]
-	switch {
-	case e.Op == "match" && e.Key == "conntrack" && len(b) >= 150:
-		e.parseXTConntrack(b)
-	case e.Op == "match" && e.Key == "addrtype" && len(b) >= 8:
-		// struct xt_addrtype_info_v1: source, dest, flags (bit 0 and 1: inverted).
-		flags := binary.NativeEndian.Uint32(b[4:])
-		if flags&^3 != 0 {
-			return // limited to a device
-		}
-		e.Data = binary.BigEndian.AppendUint16(nil, binary.NativeEndian.Uint16(b))
-		e.Data = binary.BigEndian.AppendUint16(e.Data, binary.NativeEndian.Uint16(b[2:]))
-		e.To = Bytes{byte(flags & 1), byte(flags >> 1 & 1)}
-	case e.Op == "match" && (e.Key == "tcp" || e.Key == "udp") && len(b) >= 9:
-		e.parseXTPorts(b)
-	case e.Op == "target" && (e.Key == "DNAT" || e.Key == "SNAT"):
-		e.parseXTNAT(family, b)
-	}
-}
-
-// parseXTConntrack reads struct xt_conntrack_mtinfo3, if nothing but the state is
-// asked for.
-func (e *Expr) parseXTConntrack(b []byte) {
-	const matchFlags, invertFlags, stateMask = 146, 148, 150 // behind four addresses and masks, and ports
-	const state, alias = 1, 1 << 13
-	if len(b) < stateMask+2 || binary.NativeEndian.Uint16(b[matchFlags:])&^alias != state {
-		return
-	}
-	e.Not = binary.NativeEndian.Uint16(b[invertFlags:])&state != 0
-	e.Data = binary.BigEndian.AppendUint32(nil, uint32(binary.NativeEndian.Uint16(b[stateMask:])))
-}
-
-// parseXTPorts reads struct xt_udp, or xt_tcp if it asks for no flags or option.
-func (e *Expr) parseXTPorts(b []byte) {
-	inverted := b[8]
-	if e.Key == "tcp" {
-		if len(b) < 12 || b[8] != 0 || b[9] != 0 || b[11]&^3 != 0 {
-			return
-		}
-		inverted = b[11]
-	}
-	for i := range 4 {
-		e.Data = binary.BigEndian.AppendUint16(e.Data, binary.NativeEndian.Uint16(b[2*i:]))
-	}
-	e.To = Bytes{inverted & 1, inverted >> 1 & 1}
-}
-
-// parseXTNAT reads struct nf_nat_range2, or the older nf_nat_ipv4_multi_range_compat.
-func (e *Expr) parseXTNAT(family byte, b []byte) {
-	const withAddr, withPort = 1, 2
-	if family == unix.NFPROTO_IPV4 && len(b) < 40 {
-		if len(b) >= 20 && binary.NativeEndian.Uint32(b[4:])&withAddr != 0 {
-			e.Data = append(Bytes(nil), b[8:12]...)
-		}
-		if len(b) >= 20 && binary.NativeEndian.Uint32(b[4:])&withPort != 0 {
-			e.To = append(Bytes(nil), b[16:18]...)
-		}
-		return
-	}
-	if len(b) < 40 {
-		return
-	}
-	flags := binary.NativeEndian.Uint32(b)
-	if flags&withAddr != 0 {
-		e.Data = append(Bytes(nil), b[4:20]...)
-		if family == unix.NFPROTO_IPV4 {
-			e.Data = e.Data[:4]
-		}
-	}
-	if flags&withPort != 0 {
-		e.To = append(Bytes(nil), b[36:38]...)
-	}
 }

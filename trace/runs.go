@@ -81,7 +81,7 @@ func (j *Joiner) run(r *collector.Run) {
 // where nothing follows, as one skb and in one piece, and returns true. Nearly
 // all packets between two nodes are so.
 func (j *Joiner) passes(at *place, r *collector.Run) bool {
-	if j.config.Explain || j.notices.isDropped(r.Skb) {
+	if j.config.Explain {
 		return false
 	}
 	if at.fed || r.IsGroup() || isPiece(&r.Sighting) || !j.early.empty() || j.ahead.has(r) {
@@ -100,14 +100,43 @@ func (j *Joiner) passes(at *place, r *collector.Run) bool {
 	if v == LastSeen || len(end.next) > 0 {
 		return false
 	}
+	d, ok := j.dropOf(r)
+	if !ok {
+		return false
+	}
 	j.totals.Sightings += uint64(r.Len())
 	j.reach(r.TimeNS)
-	j.emitWhole(r, v)
+	j.emitWhole(r, v, d)
 	return true
 }
 
-// emitWhole hands the Path of r on, whose last hop is its end.
-func (j *Joiner) emitWhole(r *collector.Run, v Verdict) {
+// atOnce is how long after it came to its receiver a packet may be dropped there
+// and be known by its skb without a look at what else had that meanwhile.
+const atOnce = 50_000
+
+// dropOf returns the drop of r's packet behind its last hop, nil if it was not
+// dropped. ok is false if that cannot be told yet.
+func (j *Joiner) dropOf(r *collector.Run) (_ *Drop, ok bool) {
+	if !j.notices.drop(r.Skb) {
+		return nil, true
+	}
+	_, last := r.At(r.Len() - 1)
+	n := j.notices.peek(r.Skb, last+atOnce)
+	if n == nil || n.timeNS < last || !sameFields(&r.Sighting, &n.drop.Sighting) {
+		return nil, false
+	}
+	j.totals.Drops++
+	d := j.notices.take(n)
+	if j.harmless(d) {
+		j.totals.DropsIgnored++
+		return nil, true
+	}
+	return d, true
+}
+
+// emitWhole hands the Path of r on, whose last hop is its end, and which was dropped
+// there if d is not nil.
+func (j *Joiner) emitWhole(r *collector.Run, v Verdict, d *Drop) {
 	o := &j.passing
 	o.reset()
 	j.begun++
@@ -124,6 +153,11 @@ func (j *Joiner) emitWhole(r *collector.Run, v Verdict) {
 		}
 	}
 	o.End = len(o.Steps) - 1
+	if d != nil {
+		v = Dropped
+		d.Step = o.End
+		o.Drops = append(o.Drops, *d)
+	}
 	o.Steps[o.End].Verdict = v
 	o.Verdict = v
 	j.totals.add(&o.Path)
