@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -27,7 +28,7 @@ func (r RuleAt) String() string {
 
 // outcome is how a chain may end with a packet.
 type outcome struct {
-	verdict string // accept, drop, reject, queue, nat
+	verdict string // accept, drop, reject, queue, nat; changes: it goes on, but not as it was
 	rule    RuleAt
 	nat     translation
 	// sure says that it ends so unless one of the outcomes before is true.
@@ -37,11 +38,19 @@ type outcome struct {
 
 // translation is what a rule wants of an address.
 type translation struct {
-	kind string // snat or dnat
-	addr netip.Addr
-	port uint16
-	masq bool // addr is that of the device it leaves by, or came in by
+	kind           string     // snat or dnat
+	addr, lastAddr netip.Addr // of these the kernel chooses; zero: none, or just one
+	port, lastPort uint16     // likewise; 0: none, or just one
+	basePort       uint16     // the port that becomes the first one, if flags say so
+	masq           bool       // addr is that of the device it leaves by, or came in by
+	flags          uint32     // NF_NAT_RANGE_*
 }
+
+// Bits of translation.flags (linux/netfilter/nf_nat.h).
+const (
+	natRandom = 1<<2 | 1<<4
+	natOffset = 1 << 5
+)
 
 // maxJumps is the kernel's bound (NFT_JUMP_STACK_SIZE).
 const maxJumps = 16
@@ -63,39 +72,43 @@ func (m *machine) run(t *Table, c *Chain, sure bool, depth int, out *[]outcome) 
 	if depth > maxJumps {
 		return true
 	}
+	left, because := false, "" // it may have left the chain before, and what that depends on
 	for i := range c.Rules {
 		line := &c.Rules[i]
+		m.unsure = !sure
 		holds, end := m.line(t, line)
 		if holds == no {
 			continue
 		}
+		why := cmp.Or(m.why, because)
+		certain := holds == yes && len(end) == 1
 		for _, e := range end {
-			s := sure && holds == yes && len(end) == 1
 			switch e.verdict {
 			case "", "continue", "break":
 			case "return":
-				if s || !sure && holds == yes && len(end) == 1 {
+				if certain {
 					return true
 				}
-				sure = false // it may have returned
+				sure, left, because = false, true, why
 			case "jump", "goto":
 				next := t.chain(e.chain)
-				falls := next == nil || m.run(t, next, s, depth+1, out)
-				certain := holds == yes && len(end) == 1
+				falls := next == nil || m.run(t, next, sure && certain, depth+1, out)
 				if certain && !falls {
-					return false
+					return left
 				}
-				if e.verdict == "goto" && certain {
-					return true
+				if e.verdict == "goto" {
+					if certain {
+						return true
+					}
+					sure, left, because = false, true, why
 				}
-				sure = sure && (e.verdict == "jump" || certain)
 			default:
 				*out = append(*out, outcome{
-					verdict: e.verdict, nat: e.nat, sure: s, why: m.why,
+					verdict: e.verdict, nat: e.nat, sure: sure && certain, why: why,
 					rule: RuleAt{t.Family, t.Name, c.Name, line.Handle, line.Text(t)},
 				})
-				if holds == yes && len(end) == 1 {
-					return false
+				if certain && e.verdict != "changes" {
+					return left
 				}
 			}
 		}
@@ -113,9 +126,13 @@ type ending struct {
 // thing, unless a map of verdicts is asked for something unknown.
 func (m *machine) line(t *Table, line *Line) (truth, []ending) {
 	m.data, m.known, m.why = [registers]byte{}, [registers]bool{}, ""
-	holds := yes
+	holds, changes := yes, false
 	for i := range line.Exprs {
 		e := &line.Exprs[i]
+		if (m.unsure || holds == maybe) && e.changes() {
+			changes = true // perhaps, so it is not done
+			continue
+		}
 		if end, ok := m.ending(e); ok {
 			return holds, []ending{end}
 		}
@@ -127,7 +144,17 @@ func (m *machine) line(t *Table, line *Line) (truth, []ending) {
 			return no, nil
 		}
 	}
+	if changes {
+		return holds, []ending{{verdict: "changes"}}
+	}
 	return holds, []ending{{}}
+}
+
+// changes says whether an expression does something to the packet that later rules
+// or routes may ask for.
+func (e *Expr) changes() bool {
+	return e.Op == "meta" && e.Write && e.Key == "mark" || e.Op == "notrack" ||
+		e.Op == "target" && (e.Key == "MARK" || e.Key == "CT")
 }
 
 // choose asks a map of verdicts.
@@ -160,41 +187,52 @@ func (m *machine) ending(e *Expr) (ending, bool) {
 	case "reject", "queue":
 		return ending{verdict: e.Op}, true
 	case "masq":
-		return ending{verdict: "nat", nat: translation{kind: "snat", masq: true, port: m.port(e)}}, true
+		return m.translation(e, translation{kind: "snat", masq: true}), true
 	case "redir":
-		return ending{verdict: "nat", nat: translation{kind: "dnat", masq: true, port: m.port(e)}}, true
+		return m.translation(e, translation{kind: "dnat", masq: true}), true
 	case "nat":
-		t := translation{kind: e.Key, port: m.port(e)}
-		if e.Src != 0 {
-			size := 16
-			if m.pkt.Dst.Is4() {
-				size = 4
-			}
-			if b, err := m.addr(e.Src, size); err == nil {
-				t.addr, _ = netip.AddrFromSlice(b)
-			} else {
-				return ending{verdict: "queue"}, true
-			}
-		}
-		return ending{verdict: "nat", nat: t}, true
+		return m.translation(e, translation{kind: e.Key}), true
 	case "target":
-		return m.target(e)
+		return m.target(e), true
 	case "fwd", "dup", "tproxy", "synproxy":
 		return ending{verdict: "queue"}, true
 	}
 	return ending{}, false
 }
 
-// port returns the port that a NAT expression has in a register; 0 if none.
-func (m *machine) port(e *Expr) uint16 {
-	if e.Port == 0 {
-		return 0
+// translation adds to t what a NAT expression has in registers.
+func (m *machine) translation(e *Expr, t translation) ending {
+	size := 16
+	if m.pkt.Dst.Is4() {
+		size = 4
 	}
-	b, err := m.addr(e.Port, 2)
-	if err != nil {
-		return 0
+	t.flags = e.Size
+	addrs, known := m.both(e.Src, e.Offset, size)
+	ports, known2 := m.both(e.Port, e.Len, 2)
+	if !known || !known2 {
+		return ending{verdict: "queue"}
 	}
-	return binary.BigEndian.Uint16(b)
+	t.addr, t.lastAddr = addrOf(addrs[0]), addrOf(addrs[1])
+	if e.Port != 0 {
+		t.port, t.lastPort = binary.BigEndian.Uint16(ports[0]), binary.BigEndian.Uint16(ports[1])
+	}
+	return ending{verdict: "nat", nat: t}
+}
+
+// both returns what two registers have, 0 being none and the last then the first.
+// It reports false if that is not known.
+func (m *machine) both(first, last uint32, size int) (out [2][]byte, known bool) {
+	if first == 0 {
+		return out, true
+	}
+	for i, r := range [2]uint32{first, cmp.Or(last, first)} {
+		b, err := m.addr(r, size)
+		if err != nil {
+			return out, false
+		}
+		out[i] = b
+	}
+	return out, true
 }
 
 // RuleAt returns the rule of that handle, or with handle 0 the chain's policy, with

@@ -151,20 +151,22 @@ func (e *Expr) parseLookup(a attrs) error {
 }
 
 func (e *Expr) parseNAT(a attrs) error {
+	const flags = 7
 	e.Key = map[uint32]string{0: "snat", 1: "dnat"}[a.u32(unix.NFTA_NAT_TYPE)]
-	e.Src, e.Port = a.u32(unix.NFTA_NAT_REG_ADDR_MIN), a.u32(unix.NFTA_NAT_REG_PROTO_MIN)
+	e.Src, e.Offset = a.u32(unix.NFTA_NAT_REG_ADDR_MIN), a.u32(unix.NFTA_NAT_REG_ADDR_MAX)
+	e.Port, e.Len, e.Size = a.u32(unix.NFTA_NAT_REG_PROTO_MIN), a.u32(unix.NFTA_NAT_REG_PROTO_MAX), a.u32(flags)
 	return nil
 }
 
 func (e *Expr) parseMasq(a attrs) error {
-	const protoMin = 2
-	e.Port = a.u32(protoMin)
+	const flags, protoMin, protoMax = 1, 2, 3
+	e.Port, e.Len, e.Size = a.u32(protoMin), a.u32(protoMax), a.u32(flags)
 	return nil
 }
 
 func (e *Expr) parseRedir(a attrs) error {
-	const protoMin = 1
-	e.Port = a.u32(protoMin)
+	const protoMin, protoMax, flags = 1, 2, 3
+	e.Port, e.Len, e.Size = a.u32(protoMin), a.u32(protoMax), a.u32(flags)
 	return nil
 }
 

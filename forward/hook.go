@@ -2,6 +2,7 @@ package forward
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -165,29 +166,53 @@ func (p *passed) translate(m *machine, s station, track *tracked, masq netip.Add
 
 func (p *passed) apply(pkt *Packet, track *tracked, o outcome, masq netip.Addr) {
 	before := tupleOf(pkt)
-	addr := o.nat.addr
-	if o.nat.masq {
-		addr = masq
+	t := o.nat
+	if t.masq {
+		t.addr, t.lastAddr = masq, masq
+	}
+	if t.lastAddr.IsValid() && t.lastAddr != t.addr {
+		o.why = fmt.Sprintf("which address of %s-%s the kernel takes", t.addr, t.lastAddr)
+		p.doubts = append(p.doubts, o)
 	}
 	c := track.conn
-	if o.nat.kind == "dnat" {
+	addr, port := &pkt.Src, &pkt.Sport
+	if t.kind == "dnat" {
+		addr, port = &pkt.Dst, &pkt.Dport
 		c.dnat = true
-		if addr.IsValid() {
-			pkt.Dst = addr
-		}
-		pkt.Dport = cmp.Or(o.nat.port, pkt.Dport)
 	} else {
 		c.snat = true
-		if addr.IsValid() {
-			pkt.Src = addr
-		}
-		if pkt.Sport != 0 {
-			pkt.Sport = cmp.Or(o.nat.port, pkt.Sport)
-		}
+	}
+	if t.addr.IsValid() {
+		*addr = t.addr
+	}
+	if why := t.setPort(port); why != "" {
+		o.why = why
+		p.doubts = append(p.doubts, o)
 	}
 	if c.now = tupleOf(pkt); c.now != before {
-		p.nat, p.by = o.nat.kind, o.rule
+		p.nat, p.by = t.kind, o.rule
 	}
+}
+
+// setPort gives a packet its port as nf_nat_l4proto_unique_tuple does where no
+// other connection has it. A port that is not chosen yet stays so. If the
+// kernel's choice is not known it returns what that depends on.
+func (t *translation) setPort(port *uint16) (why string) {
+	switch {
+	case *port == 0:
+	case t.flags&natRandom != 0 && t.kind == "snat":
+		*port = 0
+	case t.port == 0:
+	case t.flags&natOffset != 0:
+		*port += t.port - t.basePort
+	case t.flags&natRandom == 0 && t.port <= *port && *port <= t.lastPort:
+	case t.lastPort > t.port:
+		why = fmt.Sprintf("which port of %d-%d the kernel takes", t.port, t.lastPort)
+		fallthrough
+	default:
+		*port = t.port
+	}
+	return why
 }
 
 // restore gives a reply the addresses that the sender of the first packet knows.

@@ -43,6 +43,8 @@ type machine struct {
 	data  [registers]byte
 	known [registers]bool
 	why   string // why something is not known
+	// unsure says that it is not known whether it came to this rule.
+	unsure bool
 }
 
 const registers = 64

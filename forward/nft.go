@@ -41,10 +41,10 @@ type Expr struct {
 	Src    uint32 `json:"src,omitempty"` // register that is read; of nat the address
 	Dst    uint32 `json:"dst,omitempty"` // register that is written
 	Port   uint32 `json:"port,omitempty"`
-	Offset uint32 `json:"offset,omitempty"`
-	Len    uint32 `json:"len,omitempty"`
-	Size   uint32 `json:"size,omitempty"`
-	Cmp    string `json:"cmp,omitempty"` // ==, !=, <, <=, >, >=
+	Offset uint32 `json:"offset,omitempty"` // of nat the register of the last address
+	Len    uint32 `json:"len,omitempty"`    // of nat the register of the last port
+	Size   uint32 `json:"size,omitempty"`   // of nat flags
+	Cmp    string `json:"cmp,omitempty"`    // ==, !=, <, <=, >, >=
 	Data   Bytes  `json:"data,omitempty"`
 	To     Bytes  `json:"to,omitempty"` // the last of a range; of bitwise what is xored
 	Set    string `json:"set,omitempty"`

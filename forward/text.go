@@ -110,9 +110,9 @@ func (w *writer) write(e *Expr) {
 	case "limit":
 		w.say(fmt.Sprintf("limit rate %d/%s", e.Len, map[uint32]string{1: "second", 60: "minute", 3600: "hour", 86400: "day"}[e.Size]))
 	case "match":
-		w.say("[" + e.Key + "]")
+		w.match(e)
 	case "target":
-		w.say(e.Key)
+		w.target(e)
 	case "objref":
 		w.say(e.Key, "name", strconv.Quote(e.Set))
 	default:
@@ -265,16 +265,14 @@ func (w *writer) lookup(e *Expr) {
 
 func (w *writer) translate(e *Expr) {
 	word := map[string]string{"masq": "masquerade", "redir": "redirect", "nat": e.Key}[e.Op]
-	to := ""
-	if a := addrOf(w.regs[e.Src].value); e.Src != 0 && a.IsValid() {
-		to = a.String()
-		if a.Is6() && e.Port != 0 {
-			to = "[" + to + "]"
+	t := translation{addr: addrOf(w.regs[e.Src].value), lastAddr: addrOf(w.regs[e.Offset].value)}
+	if first, last := w.regs[e.Port].value, w.regs[e.Len].value; len(first) >= 2 {
+		t.port = binary.BigEndian.Uint16(first)
+		if len(last) >= 2 {
+			t.lastPort = binary.BigEndian.Uint16(last)
 		}
 	}
-	if v := w.regs[e.Port].value; e.Port != 0 && len(v) >= 2 {
-		to += fmt.Sprintf(":%d", binary.BigEndian.Uint16(v))
-	}
+	to := natTo(t)
 	if to == "" {
 		w.say(word)
 		return

@@ -229,21 +229,21 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		Sightings       uint64 `json:"sightings"`
 		Strays          uint64 `json:"strays"`
 		ledgerJSON
+		Shown       *uint64                   `json:"shown,omitempty"`
+		Hops        []hopLedgerJSON           `json:"hops"`
+		Sample      *sampleJSON               `json:"sample,omitempty"`
 		Drops       *ledgerJSON               `json:"drops,omitempty"`
 		Passages    *ledgerJSON               `json:"passages,omitempty"`
 		RulingsLost uint64                    `json:"rulings_lost,omitempty"`
 		Unsnapped   uint64                    `json:"unsnapped,omitempty"`
 		Losses      map[string][]forward.Loss `json:"losses,omitempty"`
 		Unended     bool                      `json:"unended,omitempty"`
-		Shown       *uint64                   `json:"shown,omitempty"`
-		Hops        []hopLedgerJSON           `json:"hops"`
-		Sample      *sampleJSON               `json:"sample,omitempty"`
 		Cost        costJSON                  `json:"cost"`
 	}{
 		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.Dropped, t.LastSeen, t.Unfinished,
 		t.Retransmitted, t.GivenUp, t.Forgotten, t.Sightings, t.Strays,
-		newLedgerJSON(c.Ledgers.Total), unlessUnused(c.Ledgers.Drops), unlessUnused(c.Ledgers.Passages),
-		c.RulingsLost, c.Ledgers.Total.Unsnapped, c.Losses, c.Unended, c.Shown, hops, sample,
+		newLedgerJSON(c.Ledgers.Total), c.Shown, hops, sample, unlessUnused(c.Ledgers.Drops), unlessUnused(c.Ledgers.Passages),
+		c.RulingsLost, c.Ledgers.Total.Unsnapped, c.Losses, c.Unended,
 		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},
 	})
 }
