@@ -7,7 +7,7 @@ BINARY  := nsbpf
 # Building needs none of them.
 TOOLS   := ip:iproute2 tc:iproute2 nft:nftables ping:iputils-ping tcpdump:tcpdump \
            bpftool:bpftool sysctl:procps setpriv:util-linux \
-           tshark:tshark capinfos:wireshark-common
+           tshark:tshark capinfos:wireshark-common iptables:iptables conntrack:conntrack
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 .PHONY: help build install generate deps demo test test-root test-kernels lint bench clean

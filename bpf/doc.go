@@ -10,4 +10,5 @@ package bpf
 //go:generate go tool bpf2go -tags linux -go-package bpf -target bpfel,bpfeb trace trace.c -- -O2 -g -Wall -Werror -mcpu=v3 -nostdinc
 //go:generate go tool bpf2go -tags linux -go-package bpf -target bpfel,bpfeb latency latency.c -- -O2 -g -Wall -Werror -mcpu=v3 -nostdinc
 //go:generate go tool bpf2go -tags linux -go-package bpf -target bpfel,bpfeb explain explain.c -- -O2 -g -Wall -Werror -mcpu=v3 -nostdinc
+//go:generate go tool bpf2go -tags linux -go-package bpf -target bpfel,bpfeb generate generate.c -- -O2 -g -Wall -Werror -mcpu=v3 -nostdinc
 //go:generate go test -run TestSourcesAreGenerated -update .

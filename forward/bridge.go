@@ -22,17 +22,9 @@ func (w *walker) bridgeIn(s spot, to neighbour) {
 	if !w.open(node, bridge, port) {
 		return
 	}
-	at := place{family: "bridge", hook: "prerouting", in: port.Name}
-	if !w.unTracked(node, at) {
-		return
-	}
-	filtered := node.filtersBridged(bridge, w.pkt)
 	before := w.pkt.Dst
-	if filtered {
-		w.enter(node)
-		if !w.hook(node, w.place("prerouting", bridge.Name, ""), Ruled{Device: bridge.Name}) {
-			return
-		}
+	if !w.entersBridge(node, bridge, port) {
+		return
 	}
 	own := to.mac != "" && bridge.FDB[to.mac] == bridge.Name || to.device == bridge || to.mac != "" && to.mac == bridge.MAC
 	if own || to.all || w.pkt.Dst != before {
@@ -42,11 +34,24 @@ func (w *walker) bridgeIn(s spot, to neighbour) {
 		}
 		w.step(node, bridge, hop.Ingress)
 		if !w.done && w.guests(node, bridge, "ingress") {
-			w.receive(node, bridge, filtered)
+			w.receive(node, bridge, node.filtersBridged(bridge, w.pkt))
 		}
 		return
 	}
 	w.bridgeOut(node, bridge, port, to)
+}
+
+// entersBridge lets a frame pass the rules at a bridge port, and reports whether it
+// goes on.
+func (w *walker) entersBridge(node *Node, bridge, port *Device) bool {
+	if !w.unTracked(node, place{family: "bridge", hook: "prerouting", in: port.Name}) {
+		return false
+	}
+	if !node.filtersBridged(bridge, w.pkt) {
+		return true
+	}
+	w.enter(node)
+	return w.hook(node, w.place("prerouting", bridge.Name, ""), Ruled{Device: bridge.Name})
 }
 
 // unTracked lets a frame pass a hook of the bridge's own, where conntrack is not.
@@ -127,9 +132,9 @@ func (w *walker) bridgeOut(node *Node, bridge, in *Device, to neighbour) {
 	if !w.unTracked(node, place{family: "bridge", hook: "postrouting", out: out.Name}) || !w.guests(node, out, "egress") {
 		return
 	}
-	if w.pkt.Length > out.MTU && out.MTU > 0 {
+	if w.size() > out.MTU && out.MTU > 0 {
 		w.stop(Obstacle{Code: TooBig, Node: node.Name, Device: out.Name,
-			Sentence: fmt.Sprintf("%d bytes do not fit through %s:%s, whose MTU is %d, and a bridge says so to nobody", w.pkt.Length, node.Name, out.Name, out.MTU),
+			Sentence: fmt.Sprintf("%d bytes do not fit through %s:%s, whose MTU is %d, and a bridge says so to nobody", w.size(), node.Name, out.Name, out.MTU),
 			Advice:   "give all links of the bridge the same MTU"})
 		return
 	}
@@ -161,10 +166,14 @@ func (w *walker) bridged(node *Node, bridge, in, out *Device) bool {
 			return false
 		}
 		o := &w.j.Obstacles[len(w.j.Obstacles)-1]
-		o.Sentence += fmt.Sprintf("; it is bridged by %s, and bridged packets pass these rules because br_netfilter is on", bridge.Name)
-		o.Advice = "accept it there (what goes out by " + bridge.Name + "), or sysctl -w net.bridge.bridge-nf-call-iptables=0"
+		key, tool := "net.bridge.bridge-nf-call-iptables", "iptables"
 		if w.pkt.Dst.Is6() {
-			o.Advice = "accept it there (what goes out by " + bridge.Name + "), or sysctl -w net.bridge.bridge-nf-call-ip6tables=0"
+			key, tool = "net.bridge.bridge-nf-call-ip6tables", "ip6tables"
+		}
+		o.Sentence += fmt.Sprintf("; it is bridged by %s, and bridged packets pass these rules because br_netfilter is on", bridge.Name)
+		o.Advice = fmt.Sprintf("sysctl -w %s=0 in %s, or accept there what goes out by %s", key, node.Name, bridge.Name)
+		if node.docker(o.Rule) {
+			o.Advice = fmt.Sprintf("%s -I DOCKER-USER -i %s -o %[2]s -j ACCEPT in %s, or sysctl -w %s=0 there", tool, bridge.Name, node.Name, key)
 		}
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Priorities at which conntrack itself stands (linux/netfilter_ipv4.h).
@@ -80,6 +81,27 @@ func (n *Node) hook(at place, pkt *Packet, track *tracked, masq netip.Addr) pass
 		}
 	}
 	return p
+}
+
+// legacyHooks are where the tables of iptables-legacy stand.
+var legacyHooks = map[string][]string{
+	"raw":      {"prerouting", "output"},
+	"mangle":   {"prerouting", "input", "forward", "output", "postrouting"},
+	"nat":      {"prerouting", "input", "output", "postrouting"},
+	"filter":   {"input", "forward", "output"},
+	"security": {"input", "forward", "output"},
+}
+
+// legacyAt returns the tables of iptables-legacy that stand at a place.
+func (n *Node) legacyAt(at place) []string {
+	var names []string
+	for _, t := range n.Legacy {
+		family, name, _ := strings.Cut(t, " ")
+		if family == at.family && slices.Contains(legacyHooks[name], at.hook) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // stations returns what stands at a place, in the kernel's order.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -79,6 +82,20 @@ func parseSocket(proto string, b []byte) (Socket, bool) {
 		}
 	}
 	return s, s.Port != 0
+}
+
+// readLegacy returns the tables of iptables-legacy in the calling thread's
+// namespace. A kernel without it, or that used none yet, has no such files.
+func readLegacy() []string {
+	var tables []string
+	for _, family := range []string{"ip", "ip6"} {
+		b, _ := os.ReadFile("/proc/thread-self/net/" + family + "_tables_names")
+		for _, name := range strings.Fields(string(b)) {
+			tables = append(tables, family+" "+name)
+		}
+	}
+	slices.Sort(tables)
+	return tables
 }
 
 // readPrograms reads what is attached to the devices. It runs inside the

@@ -170,6 +170,9 @@ func (w *walker) resolve(node *Node, d *Device, next netip.Addr, broadcast bool)
 			o.Sentence = fmt.Sprintf("%s could not reach %s by %s lately (neighbour entry %s)", node.Name, next, d.Name, strings.ToUpper(entry.State))
 			w.note(o)
 		}
+		if next.Is6() && !w.discovers(node, d, owners[0], next) {
+			return neighbour{}, false
+		}
 		return neighbour{mac: owners[0].device.MAC, spot: owners[0], asked: true}, true
 	case reach.open:
 		return neighbour{}, true
@@ -259,7 +262,21 @@ func (w *walker) transmit(node *Node, d *Device, to neighbour) {
 		w.finish(Lost, node.Name)
 		return
 	}
+	if other.device.Up && !other.device.Takes(w.size()) {
+		w.stop(Obstacle{Code: TooBig, Node: other.node.Name, Device: other.device.Name,
+			Sentence: fmt.Sprintf("%d bytes are more than the MTU %d of %s:%s, at the other end of %s:%s, which tells nobody",
+				w.size(), other.device.MTU, other.node.Name, other.device.Name, node.Name, d.Name),
+			Advice: fmt.Sprintf("give both ends the same MTU: ip link set %s mtu %d in %s", other.device.Name, d.MTU, other.node.Name)})
+		return
+	}
 	w.arrive(other, to)
+}
+
+// Takes says whether a veth takes an IP packet of that length from its peer: it
+// leaves room for a VLAN tag beyond its MTU (is_skb_forwardable in net/core/dev.c).
+func (d *Device) Takes(length int) bool {
+	const vlanTag = 4
+	return d.MTU == 0 || length <= d.MTU+vlanTag
 }
 
 // arrive takes a packet into a node.

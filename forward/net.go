@@ -34,6 +34,9 @@ type Node struct {
 	Sysctls map[string]string `json:"sysctls"`
 	// Tables are nft's.
 	Tables []Table `json:"tables,omitempty"`
+	// Legacy are the tables of iptables-legacy that the kernel has there, as "ip
+	// filter". What stands in them is not read.
+	Legacy []string `json:"legacy,omitempty"`
 	// Sockets are those that take what comes from anybody: TCP that listen, and UDP
 	// that are bound. It is nil if they were not read.
 	Sockets []Socket `json:"sockets"`

@@ -92,13 +92,27 @@ func (p probe) run(t *testing.T, lab *topology.Lab) {
 		testenv.Run(t, "sh", "-c", "ip netns exec left ping -nq -c1 -W1 "+p.pkt.Dst.String()+" || :")
 		return
 	}
-	ns, err := lab.Netns("left")
+	sentFrom(t, lab, "left", p.pkt)
+}
+
+// sentFrom sends a UDP packet, or tries a TCP connection, from a node.
+func sentFrom(t *testing.T, lab *topology.Lab, node string, p Packet) {
+	t.Helper()
+	ns, err := lab.Netns(node)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ns.Close()
+	to := netip.AddrPortFrom(p.Dst, p.Dport)
 	err = netns.Do(ns, func() error {
-		c, err := net.DialUDP("udp", &net.UDPAddr{Port: int(p.pkt.Sport)}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.pkt.Dst, p.pkt.Dport)))
+		if p.Proto == TCP {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{Port: int(p.Sport)}, Timeout: time.Second}
+			if c, err := d.Dial("tcp", to.String()); err == nil {
+				return c.Close()
+			}
+			return nil // refused: it was tried
+		}
+		c, err := net.DialUDP("udp", &net.UDPAddr{Port: int(p.Sport)}, net.UDPAddrFromAddrPort(to))
 		if err != nil {
 			return err
 		}

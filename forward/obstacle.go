@@ -27,7 +27,8 @@ const (
 	PortState     Code = "bridge_port"
 	WrongPort     Code = "fdb"
 	Netfilter     Code = "netfilter"
-	Program       Code = "program" // somebody's XDP or tc program
+	Legacy        Code = "iptables_legacy" // its rules are not read
+	Program       Code = "program"         // somebody's XDP or tc program
 	NobodyListens Code = "no_socket"
 	Ignored       Code = "ignored"       // echo requests are not answered
 	FamilyOff     Code = "disabled"      // disable_ipv6

@@ -283,6 +283,7 @@ func (r *reader) readInside() error {
 				r.node.Sysctls[key] = strings.TrimSpace(string(b))
 			}
 		}
+		r.node.Legacy = readLegacy()
 		var err error
 		if r.node.Sockets, err = readSockets(); err != nil {
 			return err

@@ -138,21 +138,37 @@ func (w *walker) emit(node *Node, r Ruled) {
 	w.transmit(node, d, to)
 }
 
-// fits checks the packet's length against the link's MTU.
+// size returns how long the packet is, or its largest fragment.
+func (w *walker) size() int {
+	if w.piece > 0 {
+		return w.piece
+	}
+	return w.pkt.Length
+}
+
+// fits checks the packet's length against the MTUs of the link and of the route,
+// and makes fragments if that is allowed: of IPv6 only its sender makes them.
 func (w *walker) fits(node *Node, d *Device, r Ruled) bool {
 	mtu := d.MTU
 	if r.Route != nil && r.Route.MTU > 0 {
 		mtu = r.Route.MTU
 	}
-	if w.pkt.Length <= mtu || mtu == 0 || w.pkt.Dst.Is4() && !w.pkt.DF {
+	if w.size() <= mtu || mtu == 0 {
 		return true
 	}
-	if w.pkt.Dst.Is6() && w.pkt.TTL == w.j.Packet.TTL && node.Name == w.j.From && len(w.j.Steps) == 0 {
-		return true // the sender makes fragments
+	sender := node.Name == w.j.From && len(w.j.Steps) == 0
+	if w.pkt.Dst.Is4() && !w.pkt.DF || w.pkt.Dst.Is6() && sender {
+		w.piece = mtu
+		return true
 	}
-	w.stop(Obstacle{Code: TooBig, Node: node.Name, Device: d.Name,
-		Sentence: fmt.Sprintf("%d bytes do not fit through %s:%s, whose MTU is %d, and must not be fragmented", w.pkt.Length, node.Name, d.Name, mtu),
-		Advice:   fmt.Sprintf("raise the MTU of the link, or send no more than %d bytes", mtu)})
+	o := Obstacle{Code: TooBig, Node: node.Name, Device: d.Name,
+		Sentence: fmt.Sprintf("%d bytes do not fit through %s:%s, whose MTU is %d, and must not be fragmented", w.size(), node.Name, d.Name, mtu),
+		Advice:   fmt.Sprintf("raise the MTU of the link, or send no more than %d bytes", mtu)}
+	if mtu != d.MTU {
+		o.Sentence = fmt.Sprintf("%d bytes are more than the MTU %d of the route %s in %s, and must not be fragmented", w.size(), mtu, r, node.Name)
+		o.Advice = fmt.Sprintf("send no more than %d bytes; what %s learnt of a way is forgotten with ip route flush cache", mtu, node.Name)
+	}
+	w.stop(o)
 	return false
 }
 
@@ -170,6 +186,10 @@ func (w *walker) receive(node *Node, d *Device, filtered bool) {
 		if !w.hook(node, w.place("prerouting", d.Name, ""), Ruled{Device: d.Name}) {
 			return
 		}
+	}
+	if w.link {
+		w.deliver(node, d)
+		return
 	}
 	if o, bad := node.martian(d, w.pkt); bad {
 		w.stop(o)

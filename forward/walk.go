@@ -2,6 +2,8 @@ package forward
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/nsbpf/nsbpf/internal/hop"
 )
@@ -44,12 +46,16 @@ func (j *Journey) Sure() bool {
 type Step struct {
 	Hop    hop.Hop `json:"hop"`    // its ID is [hop.None]
 	Packet Packet  `json:"packet"` // as it is there
-	// NAT is what was translated since the step before: snat, dnat, snat-back or
-	// dnat-back; and By the rule that did it.
-	NAT string  `json:"nat,omitempty"`
-	By  *RuleAt `json:"by,omitempty"`
+	// NAT is what was translated since the step before, in that order.
+	NAT []NAT `json:"nat,omitempty"`
 	// Route is why a node sends it out here, as `ip route` has it.
 	Route string `json:"route,omitempty"`
+}
+
+// NAT is a translation.
+type NAT struct {
+	Kind string  `json:"kind"`         // snat, dnat, snat-back or dnat-back
+	By   *RuleAt `json:"by,omitempty"` // the rule that did it; nil of a reply
 }
 
 // maxSteps ends a packet that goes in circles where no TTL counts.
@@ -61,10 +67,11 @@ type walker struct {
 	j     *Journey
 	conns map[string][]*conn // by node
 	pkt   Packet
+	piece int     // how long its largest fragment is; 0: it is whole
 	track tracked // in the node where the packet is
 	done  bool
-	nat   string // to be told at the next step
-	by    *RuleAt
+	link  bool  // it does not leave the link: it is of neighbour discovery
+	nat   []NAT // to be told at the next step
 	route string
 }
 
@@ -135,7 +142,7 @@ func answers(p Packet) bool {
 // send follows a packet from the node that makes it.
 func (w *walker) send(node *Node, p Packet) *Journey {
 	w.j = &Journey{From: node.Name, Packet: p, End: Lost, At: node.Name}
-	w.pkt, w.done, w.nat, w.by, w.route = p, false, "", nil, ""
+	w.pkt, w.piece, w.done, w.nat, w.route = p, 0, false, nil, ""
 	w.originate(node)
 	return w.j
 }
@@ -151,9 +158,9 @@ func (w *walker) step(node *Node, d *Device, dir hop.Direction) {
 	pkt.Mark = 0 // is the node's own
 	w.j.Steps = append(w.j.Steps, Step{
 		Hop: hop.Hop{ID: hop.None, Node: node.Name, Device: d.Name, Direction: dir, Kind: d.hopKind()},
-		NAT: w.nat, By: w.by, Route: w.route, Packet: pkt,
+		NAT: w.nat, Route: w.route, Packet: pkt,
 	})
-	w.nat, w.by, w.route = "", nil, ""
+	w.nat, w.route = nil, ""
 	w.j.At = node.Name
 }
 
@@ -204,6 +211,10 @@ func (w *walker) finish(end End, node string) {
 // enter makes conntrack of a node look at the packet.
 func (w *walker) enter(node *Node) {
 	w.pkt.Mark = 0
+	if !w.pkt.trackable() {
+		w.track = tracked{state: stateUntracked}
+		return
+	}
 	now := tupleOf(&w.pkt)
 	for _, c := range w.conns[node.Name] {
 		switch now {
@@ -225,6 +236,13 @@ func (w *walker) hook(node *Node, at place, masq ...Ruled) bool {
 	if w.done {
 		return false
 	}
+	if tables := node.legacyAt(at); len(tables) > 0 && !w.told(node, Legacy) {
+		w.doubt(Obstacle{
+			Code: Legacy, Node: node.Name, Hook: at.hook,
+			Sentence: fmt.Sprintf("what rules of iptables-legacy do in %s, %s, is not known (table %s)", node.Name, at.hook, strings.Join(tables, ", ")),
+			Advice:   fmt.Sprintf("%stables-legacy-save in %s", at.family, node.Name),
+		})
+	}
 	p := node.hook(at, &w.pkt, &w.track, node.masquerade(at, &w.pkt, masq))
 	for _, o := range p.doubts {
 		w.doubt(Obstacle{
@@ -233,10 +251,11 @@ func (w *walker) hook(node *Node, at place, masq ...Ruled) bool {
 		})
 	}
 	if p.nat != "" {
-		w.nat, w.by = p.nat, nil
+		done := NAT{Kind: p.nat}
 		if p.by.Table != "" {
-			w.by = &p.by
+			done.By = &p.by
 		}
+		w.nat = append(w.nat, done)
 	}
 	if p.verdict == "accept" {
 		return true
@@ -252,8 +271,28 @@ func (w *walker) hook(node *Node, at place, masq ...Ruled) bool {
 	if p.rule.Handle == 0 {
 		o.Advice = "add a rule to that chain that accepts it: an accept in another table does not undo its policy"
 	}
+	if node.docker(&p.rule) && at.hook == "forward" {
+		tool := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[p.rule.Family]
+		answers := tool + " -I DOCKER-USER -i %s -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+		if o.Advice = fmt.Sprintf(answers+" in %s", at.in, at.out, node.Name); !w.track.reply {
+			o.Advice = fmt.Sprintf("%s -I DOCKER-USER -i %s -o %s -j ACCEPT in %s, and "+answers+" for the answers", tool, at.in, at.out, node.Name, at.out, at.in)
+		}
+	}
 	w.stop(o)
 	return false
+}
+
+// told says whether there is an obstacle of that kind in the node already.
+func (w *walker) told(node *Node, code Code) bool {
+	return slices.ContainsFunc(w.j.Obstacles, func(o Obstacle) bool { return o.Code == code && o.Node == node.Name })
+}
+
+// docker says whether a rule is of the tables of Docker's, which leaves the chain
+// DOCKER-USER to others.
+func (n *Node) docker(r *RuleAt) bool {
+	return r != nil && r.Table == "filter" && slices.ContainsFunc(n.Tables, func(t Table) bool {
+		return t.Family == r.Family && t.Name == r.Table && t.chain("DOCKER-USER") != nil
+	})
 }
 
 func does(verdict string) string {

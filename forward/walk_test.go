@@ -32,8 +32,11 @@ func sketch(j *Journey) []string {
 	var lines []string
 	for _, s := range j.Steps {
 		line := s.Hop.String()
-		if s.NAT != "" {
-			line += " " + s.NAT + " " + s.Packet.String()
+		for _, n := range s.NAT {
+			line += " " + n.Kind
+		}
+		if len(s.NAT) > 0 {
+			line += " " + s.Packet.String()
 		}
 		lines = append(lines, line)
 	}
@@ -91,7 +94,13 @@ var changes = []struct {
 	{"TTL", nil, Packet{TTL: 1}, "stops ttl: its TTL is used up in host"},
 	{"MTU", func(n *Net) { n.Node("host").Device("eth0").MTU = 1400 }, Packet{Length: 1500, DF: true}, "stops mtu: 1500 bytes do not fit through host:eth0, whose MTU is 1400"},
 	{"MTU without DF", func(n *Net) { n.Node("host").Device("eth0").MTU = 1400 }, Packet{Length: 1500}, ""},
-	{"bridge MTU", func(n *Net) { n.Node("left").Device("left-veth").MTU = 9000 }, Packet{Dst: addr("172.16.16.20"), Length: 5000}, "stops mtu: 5000 bytes do not fit through host:right-br0-veth"},
+	{"MTU of the other end", func(n *Net) { n.Node("wan").Device("eth0").MTU = 1400 }, Packet{Length: 1405}, "stops mtu: 1405 bytes are more than the MTU 1400 of wan:eth0"},
+	{"MTU of the other end, as a VLAN tag has room", func(n *Net) { n.Node("wan").Device("eth0").MTU = 1400 }, Packet{Length: 1404}, ""},
+	{"MTU of the other end, with fragments", func(n *Net) { n.Node("wan").Device("eth0").MTU = 1400 }, Packet{Length: 3000}, "stops mtu: 1500 bytes are more than the MTU 1400 of wan:eth0"},
+	{"MTU of the route", func(n *Net) { n.Node("left").Routes[0].MTU = 1300 }, Packet{Length: 1400, DF: true}, "stops mtu: 1400 bytes are more than the MTU 1300 of the route"},
+	{"bridge MTU", func(n *Net) {
+		n.Node("left").Device("left-veth").MTU, n.Node("host").Device("left-br0-veth").MTU = 9000, 9000
+	}, Packet{Dst: addr("172.16.16.20"), Length: 5000}, "stops mtu: 5000 bytes do not fit through host:right-br0-veth"},
 	{"failed neighbour", func(n *Net) {
 		n.Node("left").Neighbours = []Neighbour{{Addr: addr("172.16.16.1"), Device: "left-veth", State: "failed"}}
 	}, Packet{}, "note neighbour: left could not reach 172.16.16.1"},

@@ -10,25 +10,27 @@ import (
 // read; one without any is not understood. Numbers in it are in network byte
 // order.
 
+// xtTests are the matches that are understood, and how long their Data is.
+var xtTests = map[string]struct {
+	size int
+	test func(*machine, *Expr) truth
+}{
+	"addrtype":  {5, (*machine).addressTypes}, // bits of the source's types, of the destination's; what is inverted
+	"conntrack": {2, (*machine).xtState},      // bits of states
+	"icmp":      {3, (*machine).xtICMP},       // type, first and last code
+	"icmp6":     {3, (*machine).xtICMP},
+	"mark":      {8, (*machine).xtMark},      // mark and mask
+	"multiport": {1, (*machine).xtMultiport}, // which port; first and last of each range
+	"tcp":       {11, (*machine).xtPorts},    // first and last of the source and of the destination; what is inverted; flags
+	"udp":       {11, (*machine).xtPorts},
+}
+
 // match tells whether an iptables match holds.
 func (m *machine) match(e *Expr) truth {
 	if e.Key == "comment" {
 		return yes
 	}
-	tests := map[string]struct {
-		size int
-		test func(*machine, *Expr) truth
-	}{
-		"addrtype":  {5, (*machine).addressTypes}, // bits of the source's types, of the destination's; what is inverted
-		"conntrack": {2, (*machine).xtState},      // bits of states
-		"icmp":      {3, (*machine).xtICMP},       // type, first and last code
-		"icmp6":     {3, (*machine).xtICMP},
-		"mark":      {8, (*machine).xtMark},      // mark and mask
-		"multiport": {1, (*machine).xtMultiport}, // which port; first and last of each range
-		"tcp":       {11, (*machine).xtPorts},    // first and last of the source and of the destination; what is inverted; flags
-		"udp":       {11, (*machine).xtPorts},
-	}
-	if t, ok := tests[e.Key]; ok && len(e.Data) >= t.size {
+	if t, ok := xtTests[e.Key]; ok && len(e.Data) >= t.size {
 		return t.test(m, e)
 	}
 	return m.doubt("the iptables match " + e.Key)

@@ -108,7 +108,7 @@ func (t *Trace) explainSpec(opts TraceOptions, nodes int) (*ebpf.CollectionSpec,
 	}
 	err = features.HaveProgramType(ebpf.Netfilter)
 	if err != nil && opts.Explain {
-		t.unarmed("netfilter hooks are not seen", fmt.Errorf("%w (needs Linux 6.4)", err))
+		t.unarmed("netfilter hooks are not seen", err)
 	}
 	if err != nil || !opts.Explain {
 		delete(spec.Programs, bpf.ProgPassageFirst)

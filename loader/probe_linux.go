@@ -3,6 +3,7 @@ package loader
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -37,6 +38,10 @@ func Probe() []Feature {
 			"programs are attached by clsact, which costs a little more", "Linux 6.6"),
 		probeEnum(spec, "netfilter programs", "bpf_attach_type", "BPF_NETFILTER",
 			"the stack between two hops stays dark", "Linux 6.4"),
+		probeEnum(spec, "drop reasons", "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP",
+			"why the kernel dropped a packet is told by its functions alone", "Linux 5.18"),
+		probeSymbols(),
+		probeNft(),
 		probeJIT(),
 		probeBridgeNetfilter(),
 	)
@@ -136,6 +141,29 @@ func probeEnum(spec *btf.Spec, name, enum, value, without, since string) Feature
 		if v.Name == value {
 			f.OK, f.Found = true, "yes"
 		}
+	}
+	return f
+}
+
+func probeSymbols() Feature {
+	f := Feature{Name: "kernel symbols", Without: "it is not told which function of the kernel dropped a packet", Mend: "sysctl -w kernel.kptr_restrict=1"}
+	b, err := os.ReadFile("/proc/sys/kernel/kptr_restrict")
+	switch {
+	case err != nil:
+		f.Found = err.Error()
+	case strings.TrimSpace(string(b)) == "2":
+		f.Found = "hidden from everybody (kernel.kptr_restrict=2)"
+	default:
+		f.OK, f.Found = true, "to be read"
+	}
+	return f
+}
+
+func probeNft() Feature {
+	f := Feature{Name: "nft", Without: "--explain names a rule by its handle alone", Mend: "install nftables"}
+	path, err := exec.LookPath("nft")
+	if f.OK, f.Found = err == nil, path; err != nil {
+		f.Found = "no"
 	}
 	return f
 }

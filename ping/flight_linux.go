@@ -47,6 +47,9 @@ func (f *flights) fly(ctx context.Context) error {
 		case h := <-f.prober.heard:
 			f.answered(h)
 			continue
+		case k := <-f.prober.lost:
+			f.giveUp(k)
+			continue
 		case <-tick.C:
 		}
 		now := time.Now()
@@ -146,6 +149,16 @@ func (f *flights) answered(h heard) {
 		a := h.Answer
 		a.RTT = a.Received.Sub(fl.Sent)
 		fl.Answer = &a
+		f.conclude(fl)
+	}
+}
+
+// giveUp concludes the probe of k, if there is one without an answer.
+func (f *flights) giveUp(k Key) {
+	for len(f.prober.heard) > 0 { // what was heard counts
+		f.answered(<-f.prober.heard)
+	}
+	if fl := f.byKey[k]; fl != nil && !fl.concluded {
 		f.conclude(fl)
 	}
 }

@@ -101,15 +101,26 @@ func (o Options) Check() error {
 		wrong(o.Size < identitySize, "size %d is too small (a probe is known again by %d bytes)", o.Size, identitySize)
 		wrong(o.Size > MaxSize, "size %d is too large (a packet carries at most %d)", o.Size, MaxSize)
 	}
-	switch a := o.Dst; {
-	case !a.IsValid() || a.IsUnspecified():
-		wrong(true, "there is no address to probe")
-	case a.IsMulticast():
-		wrong(true, "%s is a multicast address (give one host's)", a)
-	case a.IsLinkLocalUnicast() && a.Is6():
-		wrong(true, "%s is link-local (give an address that is known beyond one link)", a)
+	if err := CheckHost(o.Dst); err != nil {
+		errs = append(errs, err)
+	} else if o.Dst.IsLinkLocalUnicast() && o.Dst.Is6() {
+		wrong(true, "%s is link-local (give an address that is known beyond one link)", o.Dst)
 	}
 	return errors.Join(errs...)
+}
+
+// CheckHost says why an address cannot be that of one host, and nil if it can. The
+// broadcast address of a net looks like any other.
+func CheckHost(a netip.Addr) error {
+	switch {
+	case !a.IsValid() || a.IsUnspecified():
+		return errors.New("there is no address to probe")
+	case a.IsMulticast():
+		return fmt.Errorf("%s is a multicast address (give one host's)", a)
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("%s is the broadcast address (give one host's)", a)
+	}
+	return nil
 }
 
 // Length returns how long a probe is, with the IP header.

@@ -24,6 +24,7 @@ func TestOptionsCheck(t *testing.T) {
 		"size 65508 is too large (a packet carries at most 65507)":                                         {Proto: UDP, Port: 1, Size: 65508},
 		"there is no address to probe":                                                                     {Dst: netip.IPv4Unspecified()},
 		"224.0.0.1 is a multicast address (give one host's)":                                               {Dst: netip.MustParseAddr("224.0.0.1")},
+		"255.255.255.255 is the broadcast address (give one host's)":                                       {Dst: netip.MustParseAddr("255.255.255.255")},
 		"fe80::1 is link-local (give an address that is known beyond one link)":                            {Dst: netip.MustParseAddr("fe80::1")},
 		"TTL -1 is out of range (want 1 to 255)\nsize 3 is too small (a probe is known again by 20 bytes)": {TTL: -1, Size: 3},
 	} {

@@ -30,6 +30,7 @@ type Prober struct {
 	icmp    *net.IPConn
 	tcp     *net.IPConn // nil but for TCP
 	heard   chan heard
+	lost    chan Key
 }
 
 // heard is an answer, and which probe it says it is for.
@@ -49,7 +50,7 @@ func Open(ns *os.File, o Options) (*Prober, error) {
 		return nil, err
 	}
 	p := &Prober{
-		options: o, ns: ns, heard: make(chan heard, 64),
+		options: o, ns: ns, heard: make(chan heard, 64), lost: make(chan Key, 64),
 		run: rand.Uint32(), id: uint16(rand.Uint32()),
 	}
 	err := netns.Do(ns, func() (err error) {
@@ -109,6 +110,16 @@ func (p *Prober) Run(ctx context.Context, concluded func(Probe)) (Results, error
 		}
 	}
 	return f.results, errors.Join(err, f.land(), f.readers.Wait())
+}
+
+// GiveUp says that the packet of k was lost. If that is a probe of p's, it is
+// concluded without its timeout, unless its answer has been heard. GiveUp may be
+// called at any time by any goroutine, and does not wait.
+func (p *Prober) GiveUp(k Key) {
+	select {
+	case p.lost <- k:
+	default: // then its timeout is waited for
+	}
 }
 
 // hear hands on what read returns until ctx ends.

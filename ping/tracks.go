@@ -68,6 +68,9 @@ func (t *Tracks) Add(p *trace.Path) *trace.Path {
 	return kept
 }
 
+// KeyOf returns the key of the probe that p may be the Path of.
+func KeyOf(p *trace.Path) (Key, bool) { return asked(&p.Steps[0].Sighting) }
+
 // here says whether st is in the node that sends, or was at no hop because the
 // packet never came to one.
 func (t *Tracks) here(st *trace.Step) bool {

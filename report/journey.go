@@ -85,10 +85,13 @@ func (t *journeyText) step(i int) {
 	b = appendPadded(b, side(st.Hop), 5)
 	var notes []string
 	switch {
-	case st.NAT != "":
-		note := t.style.Note + journeyEnds(&st.Packet) + "   " + st.NAT
-		if st.By != nil {
-			note += " by " + st.By.String()
+	case len(st.NAT) > 0:
+		note := t.style.Note + journeyEnds(&st.Packet)
+		for _, n := range st.NAT {
+			note += "   " + n.Kind
+			if n.By != nil {
+				note += " by " + n.By.String()
+			}
 		}
 		notes = append(notes, note+t.style.Reset)
 	case i == 0 && t.translated():
@@ -110,7 +113,7 @@ func (t *journeyText) step(i int) {
 
 func (t *journeyText) translated() bool {
 	for i := range t.j.Steps {
-		if t.j.Steps[i].NAT != "" {
+		if len(t.j.Steps[i].NAT) > 0 {
 			return true
 		}
 	}
@@ -157,14 +160,13 @@ type wayDoc struct {
 }
 
 type placeDoc struct {
-	Hop       string          `json:"hop"`
-	Node      string          `json:"node"`
-	Device    string          `json:"device"`
-	Direction hop.Direction   `json:"direction"`
-	Packet    forward.Packet  `json:"packet"`
-	NAT       string          `json:"nat,omitempty"`
-	By        *forward.RuleAt `json:"by,omitempty"`
-	Route     string          `json:"route,omitempty"`
+	Hop       string         `json:"hop"`
+	Node      string         `json:"node"`
+	Device    string         `json:"device"`
+	Direction hop.Direction  `json:"direction"`
+	Packet    forward.Packet `json:"packet"`
+	NAT       []forward.NAT  `json:"nat,omitempty"`
+	Route     string         `json:"route,omitempty"`
 }
 
 // JourneyJSON writes one object of schema nsbpf.journey/1.
@@ -189,7 +191,7 @@ func newWayDoc(j *forward.Journey) wayDoc {
 		st := &j.Steps[i]
 		d.Steps = append(d.Steps, placeDoc{
 			Hop: st.Hop.String(), Node: st.Hop.Node, Device: st.Hop.Device, Direction: st.Hop.Direction,
-			Packet: st.Packet, NAT: st.NAT, By: st.By, Route: st.Route,
+			Packet: st.Packet, NAT: st.NAT, Route: st.Route,
 		})
 	}
 	return d

@@ -25,8 +25,7 @@ func journey() *forward.Journey {
 	}
 	first, translated := step("left", "left-veth", hop.Egress, inside), step("host", "eth0", hop.Egress, outside)
 	first.Route, translated.Route = "default via 172.16.16.1 dev left-veth", "default via 192.0.2.1 dev eth0"
-	translated.NAT = "snat"
-	translated.By = &forward.RuleAt{Family: "ip", Table: "nsbpf-nat", Chain: "POSTROUTING", Handle: 3, Text: "masquerade"}
+	translated.NAT = []forward.NAT{{Kind: "snat", By: &forward.RuleAt{Family: "ip", Table: "nsbpf-nat", Chain: "POSTROUTING", Handle: 3, Text: "masquerade"}}}
 	return &forward.Journey{
 		From: "left", Packet: inside, End: forward.Delivered, At: "wan",
 		Steps: []forward.Step{

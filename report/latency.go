@@ -112,9 +112,12 @@ func threeDigits(d time.Duration) string {
 }
 
 // edgeName leaves out the directions, which the devices say, and the node where
-// it is the same.
+// it is the same. From XDP to tc on a device only the layers differ.
 func edgeName(from, to hop.Hop) string {
-	if from.Node == to.Node {
+	switch {
+	case from.Place() == to.Place():
+		return from.Place() + " " + side(from) + " > " + side(to)
+	case from.Node == to.Node:
 		return from.Place() + " > " + to.Device
 	}
 	return from.Place() + " > " + to.Place()

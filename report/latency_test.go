@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nsbpf/nsbpf/collector"
+	"github.com/nsbpf/nsbpf/internal/hop"
 )
 
 // latency is nat with times on the way of an echo request, and on no other edge.
@@ -69,6 +70,22 @@ func TestThreeDigits(t *testing.T) {
 	} {
 		if got := threeDigits(d); got != want {
 			t.Errorf("%d ns: got %q, want %q", int64(d), got, want)
+		}
+	}
+}
+
+func TestEdgeName(t *testing.T) {
+	at := func(node, device string, d hop.Direction, l hop.Layer) hop.Hop {
+		return hop.Hop{Node: node, Device: device, Direction: d, Layer: l}
+	}
+	in := at("host", "a", hop.Ingress, hop.TC)
+	for want, e := range map[string][2]hop.Hop{
+		"left:x > host:a": {at("left", "x", hop.Egress, hop.TC), in},
+		"host:a > b":      {in, at("host", "b", hop.Egress, hop.TC)},
+		"host:a xdp > in": {at("host", "a", hop.Ingress, hop.XDP), in},
+	} {
+		if got := edgeName(e[0], e[1]); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nsbpf/nsbpf/forward"
 	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/ping"
 	"github.com/nsbpf/nsbpf/trace"
@@ -29,6 +30,9 @@ type Ping struct {
 	// Differences say where the probes did not do what was to be expected from the
 	// configuration; none: all as predicted.
 	Differences []string
+	// Stop is what keeps the probes, or else their answers, from every hop, by the
+	// configuration; nil if one came to a hop, or nothing is known to.
+	Stop *forward.Obstacle
 	// Untold says why there is no prediction, "" if there is one.
 	Untold string
 }
@@ -53,17 +57,17 @@ func ProbeText(p *ping.Probe, timeout time.Duration, style Style) string {
 	case a == nil:
 		return bad("no answer within " + Duration(timeout))
 	case !a.Reached(p.Key.Dst):
-		return bad("refused by "+a.From.String()+": "+answerName(p.Key.Dst, a)) + " in " + Duration(a.RTT)
+		return bad("refused by "+a.From.String()+": "+AnswerName(p.Key.Dst, a)) + " in " + Duration(a.RTT)
 	}
-	s += style.Good + "answered by " + answerName(p.Key.Dst, a) + style.Reset
+	s += style.Good + "answered by " + AnswerName(p.Key.Dst, a) + style.Reset
 	if a.From != p.Key.Dst {
 		s += " from " + a.From.String()
 	}
 	return s + " in " + Duration(a.RTT)
 }
 
-// answerName returns what an answer to a probe for to is.
-func answerName(to netip.Addr, a *ping.Answer) string {
+// AnswerName returns what an answer to a probe for to is, such as "echo reply".
+func AnswerName(to netip.Addr, a *ping.Answer) string {
 	switch a.Kind {
 	case ping.EchoReply:
 		return "echo reply"
@@ -106,6 +110,11 @@ func PingText(w io.Writer, p *Ping, style Style) error {
 	switch {
 	case p.Untold != "":
 		b.WriteString("no prediction: " + p.Untold + "\n")
+	case len(p.Differences) == 0 && p.Stop != nil:
+		b.WriteString("as predicted: " + p.Stop.Sentence + "\n")
+		if p.Stop.Advice != "" {
+			b.WriteString("    " + p.Stop.Advice + "\n")
+		}
 	case len(p.Differences) == 0:
 		b.WriteString("as predicted\n")
 	}

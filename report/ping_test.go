@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nsbpf/nsbpf/forward"
 	"github.com/nsbpf/nsbpf/ping"
 	"github.com/nsbpf/nsbpf/trace"
 	"github.com/nsbpf/nsbpf/trace/why"
@@ -103,6 +104,11 @@ func TestPingAsPredicted(t *testing.T) {
 		if !strings.HasPrefix(b.String(), "\n"+want) {
 			t.Errorf("%q, want it to begin with %q", b.String(), want)
 		}
+	}
+	var b strings.Builder
+	p := Ping{From: "a", To: "b", Stop: &forward.Obstacle{Sentence: "a has no route to b", Advice: "give it one"}}
+	if err := PingText(&b, &p, Style{}); err != nil || !strings.HasPrefix(b.String(), "\nas predicted: a has no route to b\n    give it one\n") {
+		t.Errorf("%q, %v", b.String(), err)
 	}
 }
 

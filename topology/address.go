@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/nsbpf/nsbpf/internal/source"
 )
 
 // address parses an address with its prefix length.
@@ -16,11 +16,11 @@ func (d *declaration) address(path, s string) netip.Prefix {
 		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 			hint = fmt.Sprintf("add the prefix length: %s/%d", a, map[bool]int{true: 24, false: 64}[a.Is4()])
 		}
-		d.mistake(path, fmt.Sprintf("%q is not an address with a prefix length", s), hint)
+		d.Mistake(path, fmt.Sprintf("%q is not an address with a prefix length", s), hint)
 		return netip.Prefix{}
 	}
 	if why := unusable(p); why != "" {
-		d.mistake(path, fmt.Sprintf("%s is %s", s, why), "give an address of one host")
+		d.Mistake(path, fmt.Sprintf("%s is %s", s, why), "give an address of one host")
 		return netip.Prefix{}
 	}
 	return p
@@ -66,40 +66,40 @@ func (d *declaration) subnet(path, s string) netip.Prefix {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		d.mistake(path, fmt.Sprintf("%q is not a subnet", s), "such as 10.0.0.0/24 or fd00::/64")
+		d.Mistake(path, fmt.Sprintf("%q is not a subnet", s), "such as 10.0.0.0/24 or fd00::/64")
 		return netip.Prefix{}
 	case p.Addr().Is4In6():
-		d.mistake(path, s+" is an IPv4 subnet in IPv6's form", "")
+		d.Mistake(path, s+" is an IPv4 subnet in IPv6's form", "")
 		return netip.Prefix{}
 	case p != p.Masked():
-		d.mistake(path, s+" has bits behind its prefix", "did you mean "+p.Masked().String()+"?")
+		d.Mistake(path, s+" has bits behind its prefix", "did you mean "+p.Masked().String()+"?")
 		return netip.Prefix{}
 	}
 	return p
 }
 
 // route parses "DST via GATEWAY", where DST may be "default".
-func (d *declaration) route(n node, what string) Route {
-	s, ok := d.text(n, what+": route")
+func (d *declaration) route(n source.Node, what string) Route {
+	s, ok := d.Text(n, what+": route")
 	if !ok {
 		return Route{}
 	}
 	f := strings.Fields(s)
 	if len(f) != 3 || f[1] != "via" {
-		d.mistake(n.path, fmt.Sprintf("%s: %q is not a route", what, s), "such as default via 10.0.0.1")
+		d.Mistake(n.Path, fmt.Sprintf("%s: %q is not a route", what, s), "such as default via 10.0.0.1")
 		return Route{}
 	}
 	via, err := netip.ParseAddr(f[2])
 	if err != nil || via.Zone() != "" || via.Is4In6() || via.IsUnspecified() {
-		d.mistake(n.path, fmt.Sprintf("%s: next hop %q is not an address", what, f[2]), "")
+		d.Mistake(n.Path, fmt.Sprintf("%s: next hop %q is not an address", what, f[2]), "")
 		return Route{}
 	}
 	if f[0] == "default" {
 		return Route{Dst: netip.PrefixFrom(unspecified(via), 0), Via: via}
 	}
-	dst := d.subnet(n.path, f[0])
+	dst := d.subnet(n.Path, f[0])
 	if dst.IsValid() && dst.Addr().Is4() != via.Is4() {
-		d.mistake(n.path, fmt.Sprintf("%s: route to %s goes via %s", what, dst, via), "use one family")
+		d.Mistake(n.Path, fmt.Sprintf("%s: route to %s goes via %s", what, dst, via), "use one family")
 		return Route{}
 	}
 	return Route{Dst: dst, Via: via}
@@ -111,27 +111,4 @@ func unspecified(a netip.Addr) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
-}
-
-// word is a piece of a text, col characters behind its beginning.
-type word struct {
-	text string
-	col  int
-}
-
-// wordsOf returns what stands between the spaces of s.
-func wordsOf(s string) []word {
-	var words []word
-	for rest := s; ; {
-		rest = strings.TrimLeftFunc(rest, unicode.IsSpace)
-		if rest == "" {
-			return words
-		}
-		end := strings.IndexFunc(rest, unicode.IsSpace)
-		if end < 0 {
-			end = len(rest)
-		}
-		words = append(words, word{rest[:end], utf8.RuneCountInString(s[:len(s)-len(rest)])})
-		rest = rest[end:]
-	}
 }

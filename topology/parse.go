@@ -11,6 +11,7 @@ import (
 
 	"github.com/nsbpf/nsbpf/examples"
 	"github.com/nsbpf/nsbpf/internal/nearest"
+	"github.com/nsbpf/nsbpf/internal/source"
 )
 
 // Parse reads a topology file. The file name is that of the messages, and the
@@ -24,22 +25,25 @@ import (
 // The error joins one [*Error] for each mistake, in the order of the file. See
 // [Explain]. A valid Topology has names that a shell needs no quotes for.
 func Parse(file string, src []byte) (*Topology, error) {
-	s, root := readSource(file, src)
-	if len(s.errs) != 0 {
-		return nil, s.err()
+	s, root := source.Read(file, src, "one topology")
+	if s.Wrong() {
+		return nil, s.Err()
 	}
 	base := filepath.Base(file)
-	d := declaration{source: s, t: &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base))}}
+	d := declaration{File: s, t: &Topology{Name: strings.TrimSuffix(base, filepath.Ext(base))}}
 	if root != nil {
 		d.read(root)
 	}
-	nameDevices(d.t)
-	validate(d.t, s.mistake)
-	if len(s.errs) == 0 {
-		validateWhole(d.t, s.mistake)
+	if d.expects {
+		d.t.Expect = &Expect{File: file, Source: string(src)}
 	}
-	if len(s.errs) != 0 {
-		return nil, s.err()
+	nameDevices(d.t)
+	validate(d.t, s.Mistake)
+	if !s.Wrong() {
+		validateWhole(d.t, s.Mistake)
+	}
+	if s.Wrong() {
+		return nil, s.Err()
 	}
 	return d.t, nil
 }

@@ -29,6 +29,15 @@ type Topology struct {
 	Nodes   []Node   `json:"nodes"`
 	Bridges []Bridge `json:"bridges,omitempty"`
 	Links   []Link   `json:"links,omitempty"`
+	// Expect is what is asserted of the network; nil: nothing. It is read by
+	// package assert.
+	Expect *Expect `json:"expect,omitempty"`
+}
+
+// Expect is a topology file that has a section expect, as it was read.
+type Expect struct {
+	File   string `json:"file"`
+	Source string `json:"source"`
 }
 
 // Node is a network namespace.

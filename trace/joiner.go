@@ -315,11 +315,12 @@ func (j *Joiner) complete(o *open) {
 // lose adds to a Path that did not come to its end what is known of why.
 func (j *Joiner) lose(o *open) {
 	at := j.graph.at(o.Steps[o.End].HopID())
-	if o.Verdict == LastSeen || o.Verdict == Dropped {
-		if o.DroppedBy = at.droppedBy(&o.Steps[o.End].Sighting); o.DroppedBy != 0 {
-			o.Verdict = Dropped
-			return
-		}
+	if o.Lost() {
+		o.DroppedBy = at.droppedBy(&o.Steps[o.End].Sighting)
+	}
+	if o.DroppedBy != 0 && o.Verdict != PartlyDelivered {
+		o.Verdict = Dropped
+		return
 	}
 	switch o.Verdict {
 	case LastSeen, PartlyDelivered:

@@ -203,8 +203,9 @@ func TestNothingDied(t *testing.T) {
 	testenv.Root(t)
 	upLab(t, "nat", "--wan")
 	warmUp(t)
-	tr := startTrace(t, "trace", "nat", "--json", "(tcp or icmp or icmp6-echo) and dropped")
+	tr := startTrace(t, "trace", "nat", "--json", "(tcp or udp or icmp or icmp6-echo or icmp6-echoreply) and dropped")
 	for six, to := range wanAddrs {
+		chat(t, net.JoinHostPort(to, "81"), 100, 4000, 60000)
 		for _, reset := range []bool{false, true} {
 			talk(t, net.JoinHostPort(to, "81"), reset)
 		}
@@ -221,6 +222,37 @@ func TestNothingDied(t *testing.T) {
 		}
 		if p.Schema == "nsbpf.path/1" {
 			t.Errorf("%s: %+v", p.Verdict, p.Conclusion)
+		}
+	}
+}
+
+// chat sends datagrams of those sizes from left to wan, which come back.
+func chat(t *testing.T, addr string, sizes ...int) {
+	t.Helper()
+	var server net.PacketConn
+	in(t, "wan", func() (err error) {
+		server, err = net.ListenPacket("udp", addr)
+		return err
+	})
+	defer server.Close()
+	var conn net.Conn
+	in(t, "left", func() (err error) {
+		conn, err = net.Dial("udp", addr)
+		return err
+	})
+	defer conn.Close()
+	b := make([]byte, 1<<16)
+	for _, size := range sizes {
+		_, err := conn.Write(b[:size])
+		deadline := time.Now().Add(5 * time.Second)
+		err = errors.Join(err, server.SetReadDeadline(deadline), conn.SetReadDeadline(deadline))
+		n, from, err2 := server.ReadFrom(b)
+		if err = errors.Join(err, err2); err == nil {
+			_, err = server.WriteTo(b[:n], from)
+		}
+		n, err2 = conn.Read(b)
+		if err = errors.Join(err, err2); err != nil || n != size {
+			t.Fatalf("%d of %d bytes came back: %v", n, size, err)
 		}
 	}
 }

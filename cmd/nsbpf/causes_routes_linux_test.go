@@ -73,6 +73,14 @@ func limitFaults() []fault {
 			},
 		},
 		{
+			name: "more than the MTU of the other end", mends: true, code: "mtu", send: pinging("-Mdo", "-s1420"),
+			do: []string{"wan: ip link set eth0 mtu 1400"},
+			says: [2]string{
+				"dropped in host:eth0: its 1448 bytes are more than the MTU 1400 of wan:eth0 at the other end, which takes nothing larger and tells nobody",
+				"dropped in host:eth0: its 1468 bytes are more than the MTU 1400 of wan:eth0 at the other end, which takes nothing larger and tells nobody",
+			},
+		},
+		{
 			name: "the time to live is over", code: "ttl", send: pinging("-t1"),
 			says: [2]string{"dropped in host: its TTL of 1 ends there", "dropped in host: its hop limit of 1 ends there"},
 		},

@@ -88,8 +88,11 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 	if err := l.watchFilters(); err != nil {
 		return recording.End{}, err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	cost := watchCost(ctx, l.tr)
 	err := l.ring.Read(ctx, l.tell)
+	stop() // an error ends it before ctx does
 	spent, costErr := cost()
 	if err := errors.Join(err, costErr); err != nil {
 		return recording.End{}, err

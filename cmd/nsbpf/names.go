@@ -87,7 +87,10 @@ func (k *kernelNames) device(node uint16, index uint32) string {
 	if name, ok := k.devices[node][index]; ok {
 		return name
 	}
-	k.devices[node] = map[uint32]string{index: ""}
+	if k.devices[node] == nil {
+		k.devices[node] = make(map[uint32]string)
+	}
+	k.devices[node][index] = ""
 	if n, err := forward.Read(k.lab, k.nodes[node]); err == nil { // else it has no name
 		for _, d := range n.Devices {
 			k.devices[node][uint32(d.Index)] = d.Name

@@ -56,6 +56,9 @@ question mark. The exit code is 3 if something stops the packet or its answer.`,
 			if o = o.WithDefaults(); f.size < 0 || o.Size > ping.MaxSize {
 				return usagef("size %d is out of range (want 0 to %d)", f.size, ping.MaxSize)
 			}
+			if err := ping.CheckHost(o.Dst); err != nil {
+				return usage(err)
+			}
 			net, err := forward.ReadNet(w.lab)
 			if err != nil {
 				return err
@@ -167,6 +170,9 @@ func openWay(doing, from, to string, six bool) (w way, err error) {
 	}
 	if a, err := netip.ParseAddr(to); err == nil {
 		w.dst = a.Unmap()
+		if six && w.dst.Is4() {
+			return w, usagef("%s is an IPv4 address (leave -6 out)", w.dst)
+		}
 		return w, nil
 	}
 	if t.Node(to) == nil {

@@ -25,6 +25,7 @@ type pathPrinter struct {
 	times   *trace.EdgeTimes                         // of a summary
 	enough  context.CancelFunc
 	printed uint64
+	ended   bool // as it should
 
 	// Of a recording.
 	line     bytes.Buffer
@@ -143,6 +144,7 @@ func (p *pathPrinter) end(end *recording.End) error {
 	if err := errors.Join(err, p.out.Flush(), p.recordEnd(c, end)); err != nil {
 		return err
 	}
+	p.ended = true
 	switch lost := c.Lost(); {
 	case !p.run.strict:
 	case end == nil:
@@ -176,7 +178,7 @@ func (p *pathPrinter) Close() error {
 	}
 	record := p.session.record
 	p.session.record = nil
-	if err := record.Close(); err != nil {
+	if err := record.Close(); err != nil || !p.ended {
 		return err
 	}
 	switch names := record.Names(); len(names) {

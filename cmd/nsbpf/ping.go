@@ -137,7 +137,7 @@ func runPing(ctx context.Context, e *env, w way, o ping.Options, f *pingFlags) (
 	if p.journey, err = forward.Walk(net, w.from, packet); err != nil {
 		p.report.Untold = err.Error()
 	}
-	run, err := tracedProbes(o, f, o.Length() > prober.MTU())
+	run, err := tracedProbes(probeExpr(o), f.explain, f.json)
 	if err != nil {
 		return err
 	}
@@ -159,23 +159,28 @@ func runPing(ctx context.Context, e *env, w way, o ping.Options, f *pingFlags) (
 // tracedProbes returns a trace of all that can be a probe or its answer. Their
 // addresses and ports may be translated on the way, and those of an answer are
 // not known where it begins, so they choose nothing here.
-func tracedProbes(o ping.Options, f *pingFlags, fragments bool) (traceRun, error) {
+func tracedProbes(expr string, explain, json bool) (traceRun, error) {
 	var t traceFlags
 	t.add(pflag.NewFlagSet("", pflag.ContinueOnError)) // which sets the defaults
-	t.explain = f.explain
-	expr := map[ping.Proto]string{
-		ping.ICMP: "icmp", ping.UDP: "icmp or (ip and udp)", ping.TCP: "icmp or (ip and (tcp-syn or tcp-rst))",
+	t.explain = explain
+	return t.options(expr, json, loader.HookNone)
+}
+
+// probeExpr returns the expression of probes and their answers.
+func probeExpr(o ping.Options) string {
+	if o.Dst.Is4() {
+		return map[ping.Proto]string{
+			ping.ICMP: "icmp", ping.UDP: "icmp or (ip and udp)", ping.TCP: "icmp or (ip and (tcp-syn or tcp-rst))",
+		}[o.Proto]
 	}
-	if o.Dst.Is6() {
-		icmp6 := "(icmp6 and icmp6[icmp6type] < 130)" // errors and echoes
-		if fragments {
-			icmp6 = "icmp6" // their type is not where it looks
-		}
-		expr = map[ping.Proto]string{
-			ping.ICMP: icmp6, ping.UDP: icmp6 + " or (ip6 and udp)", ping.TCP: icmp6 + " or (ip6 and (tcp-syn or tcp-rst))",
-		}
+	icmp6 := "(icmp6 and icmp6[icmp6type] < 130)" // errors and echoes
+	const minMTU = 1280                           // a longer probe may be told to come in fragments
+	if o.Length() > minMTU {
+		icmp6 = "icmp6" // the type of these is not where it looks
 	}
-	return t.options(expr[o.Proto], f.json, loader.HookNone)
+	return map[ping.Proto]string{
+		ping.ICMP: icmp6, ping.UDP: icmp6 + " or (ip6 and udp)", ping.TCP: icmp6 + " or (ip6 and (tcp-syn or tcp-rst))",
+	}[o.Proto]
 }
 
 // firstObstacle says what stands in the way before a first hop, as a hint.

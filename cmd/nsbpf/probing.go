@@ -30,8 +30,7 @@ type pingPrinter struct {
 	session *session
 
 	mutex  sync.Mutex
-	tracks *ping.Tracks
-	why    map[*trace.Path]*why.Conclusion
+	paths  probePaths
 	report report.Ping
 	shown  int // of the report's probes
 	last   [2][]hop.ID
@@ -42,7 +41,7 @@ type pingPrinter struct {
 func newPingPrinter(e *env, w way, o ping.Options, f *pingFlags, prober *ping.Prober) *pingPrinter {
 	return &pingPrinter{
 		env: e, flags: f, out: bufio.NewWriter(e.stdout),
-		why: make(map[*trace.Path]*why.Conclusion), whole: make(chan struct{}, 1),
+		whole: make(chan struct{}, 1),
 		report: report.Ping{
 			Lab: w.lab.Name, From: w.from, To: w.to, Options: o, Source: prober.Source(), MTU: prober.MTU(),
 		},
@@ -60,7 +59,7 @@ func (p *pingPrinter) target() string {
 // open makes the printer ready for the paths of s.
 func (p *pingPrinter) open(s *session) {
 	p.session, p.report.Hops = s, s.start.Hops
-	p.tracks = ping.NewTracks(p.report.From, s.start.Hops)
+	p.paths = newProbePaths(p.report.From, s.start.Hops)
 	if p.flags.json {
 		p.write = report.NewPathJSON(p.out, s.start.Lab, s.start.Hops, s.start.EpochNS).Path
 	} else {
@@ -105,15 +104,9 @@ func (p *pingPrinter) run(ctx context.Context, l *live, prober *ping.Prober) err
 func (p *pingPrinter) add(path *trace.Path) error {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	kept := p.tracks.Add(path)
-	if kept == nil {
-		return nil
-	}
-	c, err := p.session.why(kept)
-	if err != nil {
+	if its, err := p.paths.add(path, p.session.why); err != nil || !its {
 		return err
 	}
-	p.why[kept] = c
 	return p.show(false)
 }
 
@@ -150,25 +143,8 @@ func (p *pingPrinter) check() {
 
 // find looks for the paths of a probe, and reports whether none is missing.
 func (p *pingPrinter) find(pr *report.Probe) bool {
-	if pr.Forward == nil {
-		pr.Forward = p.tracks.Forward(&pr.Probe)
-		pr.ForwardWhy = p.why[pr.Forward]
-	}
-	if pr.Back == nil {
-		pr.Back = p.tracks.Back(&pr.Probe)
-		if pr.Back != nil && pr.Back.Lost() {
-			pr.BackWhy = p.why[pr.Back]
-		}
-	}
-	switch j := p.journey; {
-	case j != nil && j.End == forward.Delivered && len(j.Steps) == 0:
-		return true // within a node no hop is passed
-	case pr.Forward == nil || pr.Back != nil:
-		return pr.Forward != nil
-	case pr.Answer == nil:
-		return pr.Forward.Lost()
-	}
-	return pr.Answer.From == pr.Key.Src // what a node tells itself passes no hop
+	j := p.journey
+	return p.paths.find(pr, j != nil && j.End == forward.Delivered && len(j.Steps) == 0)
 }
 
 // show prints the probes whose paths are known, and at the end all.
@@ -247,6 +223,23 @@ func (p *pingPrinter) compare(pr *report.Probe) {
 	}
 }
 
+// stop returns what is to keep the probes from every hop, if none came to one, or
+// else their answers; nil if nothing is known to.
+func (p *pingPrinter) stop() *forward.Obstacle {
+	if p.journey == nil {
+		return nil
+	}
+	for i, j := range []*forward.Journey{p.journey, p.journey.Back} {
+		seen := slices.ContainsFunc(p.report.Probes, func(pr report.Probe) bool {
+			return []*trace.Path{pr.Forward, pr.Back}[i] != nil || i == 1 && pr.Answer != nil
+		})
+		if j != nil && !seen && len(j.Steps) == 0 && j.End == forward.Stopped {
+			return &j.Obstacles[len(j.Obstacles)-1]
+		}
+	}
+	return nil
+}
+
 // close prints what is left, and the totals.
 func (p *pingPrinter) close() error {
 	p.mutex.Lock()
@@ -254,6 +247,7 @@ func (p *pingPrinter) close() error {
 	if err := p.show(true); err != nil {
 		return err
 	}
+	p.report.Stop = p.stop()
 	var err error
 	if p.flags.json {
 		err = report.PingJSON(p.out, &p.report)

@@ -11,12 +11,25 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-// TestReadmeBlocks runs the console blocks of the README and of docs/trace.md in
-// their order, and compares what they print. See [sameOutput].
+// TestReadmeBlocks runs the console blocks of the README and of the documents on
+// tracing and probing, those of a file in their order, and compares what they
+// print. See [sameOutput].
 func TestReadmeBlocks(t *testing.T) {
 	testenv.Root(t)
-	for _, file := range []string{"README.md", "docs/trace.md"} {
-		t.Run(filepath.Base(file), func(t *testing.T) { runBlocks(t, file) })
+	for _, tt := range []struct {
+		file  string
+		tools []string
+	}{
+		{"README.md", []string{"ping", "nft"}},
+		{"docs/trace.md", []string{"ping", "nft", "tshark", "capinfos"}},
+		{"docs/ping.md", []string{"nft"}},
+	} {
+		t.Run(filepath.Base(tt.file), func(t *testing.T) {
+			for _, tool := range tt.tools {
+				testenv.Tool(t, tool)
+			}
+			runBlocks(t, tt.file)
+		})
 	}
 }
 
@@ -30,8 +43,11 @@ func runBlocks(t *testing.T, file string) {
 	if len(commands) == 0 {
 		t.Fatal("no console block")
 	}
+	recordings := t.TempDir()
 	for _, c := range commands {
-		out, err := exec.Command("sh", "-c", c.line).CombinedOutput()
+		sh := exec.Command("sh", "-c", c.line)
+		sh.Dir = recordings
+		out, err := sh.CombinedOutput()
 		if err != nil {
 			t.Errorf("$ %s\n%v", c.line, err)
 		}

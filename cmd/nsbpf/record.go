@@ -17,10 +17,12 @@ type recordingFlags struct {
 	snap   int
 	rotate size
 	files  int
+	given  func() bool // whether file was; nil: no
 }
 
 func (f *recordingFlags) add(fl *pflag.FlagSet) {
 	fl.StringVarP(&f.file, "write", "w", "", "record to `FILE`.ndjson or FILE.pcapng")
+	f.given = func() bool { return fl.Changed("write") }
 	fl.Var(&f.rotate, "rotate", "begin a new file when one has that `SIZE`, such as 100MB")
 	fl.IntVar(&f.files, "files", 0, "keep the newest `N` files (0: all)")
 }
@@ -32,6 +34,8 @@ const mostSnap = 1<<16 - 1
 func (f *recordingFlags) options() (snap int, _ recording.Options, err error) {
 	o := recording.Options{RotateBytes: int64(f.rotate), RotateFiles: f.files}
 	switch {
+	case f.file == "" && f.given != nil && f.given():
+		return 0, o, usagef("-w wants the name of a file, such as x.pcapng (it is empty)")
 	case f.file == "":
 		if f.snap >= 0 || f.rotate > 0 || f.files != 0 {
 			return 0, o, usagef("--snap, --rotate and --files are about a recording (give its file: -w FILE.pcapng)")

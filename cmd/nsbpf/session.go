@@ -121,7 +121,8 @@ func (s *session) why(p *trace.Path) (*why.Conclusion, error) {
 	return nil, nil
 }
 
-// concerned returns the nodes where p was last, and where it should have come.
+// concerned returns the nodes where p was last, and where it should have come, or
+// what makes its way.
 func (s *session) concerned(p *trace.Path) []string {
 	var names []string
 	add := func(n string) {
@@ -135,7 +136,13 @@ func (s *session) concerned(p *trace.Path) []string {
 		}
 	}
 	for i := range p.Drops {
-		add(p.Drops[i].Node)
+		d := &p.Drops[i]
+		add(d.Node)
+		for _, e := range s.start.Edges { // where its device leads to
+			if h := s.hop(e.From); h != nil && h.Node == d.Node && h.Device == d.Device && e.Wire {
+				add(s.node(e.To))
+			}
+		}
 	}
 	add(s.node(p.Steps[p.End].HopID()))
 	for _, id := range p.Next {
@@ -152,12 +159,20 @@ func (s *session) now() (time.Time, time.Duration) {
 
 // node returns the node of a hop, "" for none.
 func (s *session) node(id hop.ID) string {
-	for _, h := range s.start.Hops {
-		if h.ID == id {
-			return h.Node
-		}
+	if h := s.hop(id); h != nil {
+		return h.Node
 	}
 	return ""
+}
+
+// hop returns the hop with that ID, or nil.
+func (s *session) hop(id hop.ID) *hop.Hop {
+	for i := range s.start.Hops {
+		if s.start.Hops[i].ID == id {
+			return &s.start.Hops[i]
+		}
+	}
+	return nil
 }
 
 // What a trace can watch besides the hops, as a recording has it.

@@ -176,10 +176,13 @@ func newTraceCmd(e *env) *cobra.Command {
 		Use:   "trace [LAB] [EXPR]",
 		Short: "Print each packet's path through a running lab",
 		Long: `Print each packet's path: its hops in order, the time each edge took, the
-addresses where they changed, and whether it was delivered or where it was last
-seen. Ctrl-C ends the trace. The last line accounts for every packet that was
-seen; an event that was lost is counted there. What the trace cost is said at the
-end.
+addresses where they changed, and whether it was delivered or else where it died,
+why, and what to do about it. --explain asks nft too, so that a rule is named. -w
+records what is seen, for replay, diff and Wireshark.
+
+Ctrl-C ends the trace. The last line accounts for every packet that was seen; an
+event that was lost is counted there. Below it stand the kernel's counters of
+losses that grew meanwhile. What the trace cost is said at the end.
 
 EXPR chooses packets. It is a subset of the language of tcpdump, and has words of
 its own about the whole path of a packet:
@@ -188,10 +191,12 @@ its own about the whole path of a packet:
 docs/trace.md describes all of them.`,
 		Example: `  nsbpf trace
   nsbpf trace nat 'icmp and host 8.8.8.8' -c 4
+  nsbpf trace 'udp port 53 and dropped' --explain
+  nsbpf trace 'tcp port 443' --for 10s -w https.pcapng
   nsbpf trace 'tcp port 443' --for 10s --json
   nsbpf trace 'tcp and node right and (dropped or latency > 1ms)'
   nsbpf trace --sample 1/64 --summary --for 10s`,
-		Args:              cobra.MaximumNArgs(2),
+		Args:              labAndExprArgs,
 		ValidArgsFunction: completeTrace,
 		RunE: func(c *cobra.Command, args []string) error {
 			name, expr, err := labAndExpr(args)
@@ -241,6 +246,15 @@ func ownWords() string {
 		}
 	}
 	return b.String()
+}
+
+// labAndExprArgs wants no more than a lab and an expression: the shell makes several
+// words of one that is not quoted.
+func labAndExprArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 2 {
+		return fmt.Errorf("a lab and an expression are wanted, not %d words (quote the expression, as in '%s')", len(args), strings.Join(args, " "))
+	}
+	return nil
 }
 
 // labAndExpr tells a lab's name from an expression.

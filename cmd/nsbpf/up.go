@@ -68,7 +68,7 @@ path until Ctrl-C.`,
 			return topology.Presets(), cobra.ShellCompDirectiveDefault
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			for _, flag := range []string{"rm", "count", "for", "identity", "sample", "rate", "strict", "quiet", "summary", "ring"} {
+			for _, flag := range []string{"rm", "count", "for", "identity", "sample", "rate", "strict", "quiet", "summary", "ring", "explain", "write", "rotate", "files", "snap"} {
 				if c.Flags().Changed(flag) && !f.trace.set {
 					return usagef("--%s needs --trace", flag)
 				}

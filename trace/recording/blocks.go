@@ -41,8 +41,8 @@ func appendLines(b, lines []byte) []byte {
 	return b
 }
 
-// blockReader reads the lines that a capture file holds in blocks of ours. A file
-// that is cut off ends with its last whole block.
+// blockReader reads the lines that a capture file holds in blocks of ours, of a file
+// that is cut off as far as they are there.
 type blockReader struct {
 	in    *bufio.Reader
 	order binary.ByteOrder // of the section
@@ -90,11 +90,12 @@ func (r *blockReader) next() error {
 		return ended(err)
 	}
 	body := make([]byte, rest)
-	if _, err := io.ReadFull(r.in, body); err != nil {
-		return ended(err)
+	n, err := io.ReadFull(r.in, body)
+	r.lines.Reset(body[:min(n, rest-4)])
+	if n > 0 {
+		return nil // what is missing is missed by the next read
 	}
-	r.lines.Reset(body[:rest-4])
-	return nil
+	return ended(err)
 }
 
 // section sets the byte order to that of the section with such a magic number.

@@ -80,7 +80,7 @@ type Filter struct {
 
 // Path is a packet's path as the trace gave it. A replay comes to it again.
 type Path struct {
-	JSON json.RawMessage // the line of schema nsbpf.path/1
+	JSON json.RawMessage // the line of schema nsbpf.path/1; what is read was not checked
 	// Joined and Comment are what a capture file shows: the packet at each step,
 	// and a comment at the last. Nil and "" if they are read.
 	Joined  *trace.Path

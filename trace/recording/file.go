@@ -2,6 +2,7 @@ package recording
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +73,7 @@ type File struct {
 	filters []Filter
 	nodes   []*forward.Node // the newest of each
 	losses  []*Losses       // likewise
+	broken  bool            // something could not be written, and that was said
 }
 
 // Create begins a recording in the file of that name, which it empties if there is
@@ -133,10 +135,13 @@ func (f *File) nth(n int) string {
 }
 
 // begin opens a file and writes what each begins with.
-func (f *File) begin(path string) (err error) {
-	if f.file, err = os.Create(path); err != nil {
+func (f *File) begin(path string) error {
+	file, err := os.Create(path)
+	if err != nil {
+		f.broken = true
 		return fmt.Errorf("recording: %w", err)
 	}
+	f.file = file
 	f.kept = append(f.kept, path)
 	f.out = bufio.NewWriterSize(f.file, 1<<16)
 	f.written = 0
@@ -164,10 +169,12 @@ func (c counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// failed notes that err happened, if it did.
 func (f *File) failed(err error) error {
 	if err == nil {
 		return nil
 	}
+	f.broken = true
 	return fmt.Errorf("recording to %q: %w", f.file.Name(), err)
 }
 
@@ -236,12 +243,20 @@ func (f *File) rotate() error {
 
 // end finishes the file that is open.
 func (f *File) end() error {
-	return f.failed(errors.Join(f.writer.finish(), f.out.Flush(), f.file.Close()))
+	// Of the same error one is enough.
+	err := cmp.Or(f.writer.finish(), f.out.Flush())
+	return f.failed(errors.Join(err, f.file.Close()))
 }
 
-// Close finishes the recording. A second Close does nothing.
+// Close finishes the recording; one that could not be written is left as it is. A
+// second Close does nothing.
 func (f *File) Close() error {
 	if f.writer == nil {
+		return nil
+	}
+	if f.broken {
+		_ = f.file.Close() // it may be closed, and more than was said is of no use
+		f.writer = nil
 		return nil
 	}
 	err := f.end()
@@ -292,8 +307,11 @@ func (r *Reader) goOn(name string) (is bool, err error) {
 
 func openReader(f io.Reader, name string) (*Reader, error) {
 	in := bufio.NewReader(f)
-	// All bytes are the same in either order.
-	if head, _ := in.Peek(4); string(head) != "\n\r\r\n" {
+	switch head, _ := in.Peek(4); string(head) {
+	case "\n\r\r\n": // a section's, the same in either byte order
+	case "\xd4\xc3\xb2\xa1", "\x4d\x3c\xb2\xa1":
+		return nil, fmt.Errorf("%s: there is no recording in it (it is a pcap file that nsbpf did not write)", name)
+	default:
 		return newReader(in, name)
 	}
 	r, err := newReader(newBlockReader(in), name)

@@ -2,6 +2,8 @@ package recording
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,14 +50,32 @@ func readFile(t *testing.T, path string) (Start, []Event) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var events []Event
+	return r.Start(), readAll(t, r)
+}
+
+func readAll(t *testing.T, r *Reader) (events []Event) {
+	t.Helper()
 	for e, err := range r.Events() {
 		if err != nil {
 			t.Fatal(err)
 		}
 		events = append(events, clone(e))
 	}
-	return r.Start(), events
+	return events
+}
+
+// readAlone reads a file of those that follow each other.
+func readAlone(t *testing.T, path string) (Start, []Event) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := openReader(bytes.NewReader(b), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Start(), readAll(t, r)
 }
 
 // Both formats hold all that there is, whatever the file is called.
@@ -150,7 +170,8 @@ func TestOpenErrors(t *testing.T) {
 }
 
 // Each file of a rotated recording holds for itself, together they hold
-// everything once, and only what this recording made is deleted.
+// everything once, and only what this recording made is deleted. Read from the first
+// on, they are one recording.
 func TestRotate(t *testing.T) {
 	for _, ext := range []string{".ndjson", ".pcapng"} {
 		for _, most := range []int{0, 3} {
@@ -168,8 +189,10 @@ func testRotate(t *testing.T, ext string, most int) {
 	node := &forward.Node{Name: "host", TimeNS: 1, Devices: []forward.Device{}, Rules: []forward.Rule{}, Routes: []forward.Route{}, Sysctls: map[string]string{}}
 	later := *node
 	later.TimeNS = 2
+	grown := &Losses{Node: "host", Losses: []forward.Loss{{Name: "IpInDiscards", Count: 3}}}
 	f := create(t, filepath.Join(dir, "x"+ext), Options{RotateBytes: 4 << 10, RotateFiles: most})
-	record(t, f, Event{Filters: []Filter{{ID: 1, Expr: "tcp"}}}, Event{Node: node}, Event{Node: &later})
+	record(t, f, Event{Filters: []Filter{{ID: 1, Expr: "tcp"}}}, Event{Node: node}, Event{Node: &later},
+		Event{Losses: &Losses{Node: "host"}}, Event{Losses: grown})
 	const batches = 40
 	for i := range batches {
 		in := &trace.Input{Runs: []collector.Run{testRun(uint64(i), 1)}, Until: uint64(i + 1)}
@@ -180,13 +203,13 @@ func testRotate(t *testing.T, ext string, most int) {
 
 	var untils []uint64
 	for i, name := range f.Names() {
-		start, events := readFile(t, name)
+		start, events := readAlone(t, name)
 		if diff := cmp.Diff(testStart(), start, exact); diff != "" {
 			t.Errorf("%s: start: %s", name, diff)
 		}
 		if i > 0 || most > 0 {
-			want := []Event{{Filters: []Filter{{ID: 1, Expr: "tcp"}}}, {Node: &later}}
-			if diff := cmp.Diff(want, events[:2], exact); diff != "" {
+			want := []Event{{Filters: []Filter{{ID: 1, Expr: "tcp"}}}, {Node: &later}, {Losses: grown}}
+			if diff := cmp.Diff(want, events[:len(want)], exact); diff != "" {
 				t.Errorf("%s does not begin with the state: %s", name, diff)
 			}
 		}
@@ -196,6 +219,9 @@ func testRotate(t *testing.T, ext string, most int) {
 			}
 		}
 		last := events[len(events)-1]
+		if i == 0 {
+			checkJoined(t, name, len(f.Names()))
+		}
 		if end := i == len(f.Names())-1; end != (last.End != nil) || !end && last.Next != filepath.Base(f.Names()[i+1]) {
 			t.Errorf("%s ends in %+v", name, last)
 		}
@@ -211,12 +237,101 @@ func testRotate(t *testing.T, ext string, most int) {
 	if most == 0 && len(untils) != batches {
 		t.Errorf("%d of %d batches are kept", len(untils), batches)
 	}
-	there, err := filepath.Glob(filepath.Join(dir, "*"))
+	if there, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(there) != len(f.Names())+1 {
+		t.Errorf("the folder has %q (%v), the recording %q", there, err, f.Names())
+	}
+}
+
+// checkJoined checks that the file is read on in those that follow it, and that it is
+// told if one is not there.
+func checkJoined(t *testing.T, name string, files int) {
+	t.Helper()
+	_, events := readFile(t, name)
+	starts := 0
+	for _, e := range events {
+		if e.Filters != nil {
+			starts++
+		}
+		if e.Next != "" {
+			t.Errorf("%s is read as far as %s only", name, e.Next)
+		}
+	}
+	if starts != files || events[len(events)-1].End == nil {
+		t.Errorf("%s is read on in %d of %d files", name, starts, files)
+	}
+	alone := filepath.Join(t.TempDir(), filepath.Base(name))
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(there) != len(f.Names())+1 {
-		t.Errorf("the folder has %q, the recording %q", there, f.Names())
+	if err := os.WriteFile(alone, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, events = readFile(t, alone)
+	next := events[len(events)-1].Next
+	if next == "" {
+		t.Error("a file that is not there is not told")
+	}
+	// A file that goes on in itself, or in another recording's, is not read for ever.
+	if err := os.WriteFile(filepath.Join(filepath.Dir(alone), next), b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, events := readFile(t, alone); events[len(events)-1].Next != next {
+		t.Error("what follows itself ends otherwise")
+	}
+}
+
+// What cannot be written is said once.
+func TestWriteErrors(t *testing.T) {
+	for _, name := range []string{"x.ndjson", "x.pcapng"} {
+		path := filepath.Join(t.TempDir(), name)
+		f := create(t, path, Options{})
+		record(t, f, testEvents()[:1]...)
+		if err := f.file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		err := f.Write(Event{Input: &trace.Input{Until: 1}})
+		if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("recording to %q: ", path)) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error %q", err)
+		}
+		if err := f.Close(); err != nil {
+			t.Errorf("the same again: %v", err)
+		}
+	}
+}
+
+// A recording that is cut off anywhere is read as far as it goes, and said to be.
+func TestCutAnywhere(t *testing.T) {
+	for _, name := range []string{"x.ndjson", "x.pcapng"} {
+		path := filepath.Join(t.TempDir(), name)
+		f := create(t, path, Options{})
+		record(t, f, testEvents()...)
+		closeFile(t, f)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for n := range whole {
+			r, err := openReader(bytes.NewReader(whole[:n]), "f")
+			if err != nil {
+				continue // not as much as its first line
+			}
+			events := 0
+			for _, err = range r.Events() {
+				events++
+			}
+			if !errors.Is(err, ErrCut) && !r.done {
+				t.Fatalf("%s: %d of %d bytes end in %v", name, n, len(whole), err)
+			}
+			if events < told {
+				t.Fatalf("%s: of %d bytes %d events are read, of fewer %d", name, n, events, told)
+			}
+			told = events
+		}
+		if told < len(testEvents()) {
+			t.Errorf("%s: %d events are read at last", name, told)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"strings"
 
@@ -37,6 +38,10 @@ type Reader struct {
 	input   trace.Input
 	some    bool // whether input has anything
 	done    bool // whether the recording's end was read
+
+	// Room of what is read most.
+	sighting sightingLine
+	tuple    tupleDoc
 }
 
 // NewReader returns a Reader of the lines of r, and reads what they start with.
@@ -174,10 +179,7 @@ func (r *Reader) other(kind string) (e Event, err error) {
 		err = r.decode(&l)
 		e.Losses = l.Losses
 	case typePath:
-		var l pathLine
-		if err = r.decode(&l); l.Path != nil {
-			e.Path = &Path{JSON: l.Path}
-		}
+		e.Path, err = r.path()
 	case typeLedger:
 		var l ledgerLine
 		err = r.decode(&l)
@@ -202,6 +204,22 @@ func (r *Reader) other(kind string) (e Event, err error) {
 		err = r.wrong("a line of type %q without content", kind)
 	}
 	return e, err
+}
+
+// path returns what follows the type, if the line is as it is written: paths are half
+// of a recording, and to look at each byte takes longer than all the rest.
+func (r *Reader) path() (*Path, error) {
+	if rest, ok := bytes.CutPrefix(r.line, []byte(`{"type":"path","path":{`)); ok && !r.unended {
+		if n := len(rest) - len("}}"); n >= 0 && string(rest[n:]) == "}}" {
+			return &Path{JSON: r.line[len(r.line)-len(rest)-1 : len(r.line)-1]}, nil
+		}
+	}
+	var l pathLine
+	err := r.decode(&l)
+	if l.Path == nil {
+		return nil, err
+	}
+	return &Path{JSON: l.Path}, err
 }
 
 // add adds the line to the input.
@@ -233,9 +251,12 @@ func decodeInto[L, T any](r *Reader, to *[]T, of func(*L) T) error {
 }
 
 func (r *Reader) run() (run collector.Run, err error) {
-	var l sightingLine
-	if err := r.decode(&l); err != nil {
-		return run, err
+	l := &r.sighting
+	if !l.scan(r.line, &r.tuple) {
+		*l = sightingLine{}
+		if err := r.decode(l); err != nil {
+			return run, err
+		}
 	}
 	if len(l.Steps) > bpf.MaxSteps {
 		return run, r.wrong("a sighting with %d steps (want at most %d)", len(l.Steps), bpf.MaxSteps)
@@ -290,6 +311,10 @@ func (r *Reader) wrong(format string, args ...any) error {
 
 // about returns an error about the recording.
 func (r *Reader) about(err error) error {
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		return fmt.Errorf("reading a recording: %w", err)
+	}
 	if r.name == "" {
 		return err
 	}

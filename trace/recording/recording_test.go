@@ -2,11 +2,13 @@ package recording
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +161,9 @@ func clone(e Event) Event {
 		in.Rulings = append([]trace.Ruling(nil), in.Rulings...)
 		e.Input = &in
 	}
+	if e.Path != nil {
+		e.Path = &Path{JSON: bytes.Clone(e.Path.JSON)}
+	}
 	return e
 }
 
@@ -267,7 +272,8 @@ func FuzzReader(f *testing.F) {
 	f.Add(write(f, Start{}, Event{Next: "x"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		start, events, err := read(bytes.NewReader(b))
-		if err != nil {
+		unchecked := func(e Event) bool { return e.Path != nil && !json.Valid(e.Path.JSON) }
+		if err != nil || slices.ContainsFunc(events, unchecked) {
 			return
 		}
 		once := write(t, start, events...)
@@ -313,6 +319,7 @@ func benchInput() *trace.Input {
 	for i := range 512 {
 		r := testRun(uint64(i), 3)
 		r.Tracked, r.Orig = 0, bpf.Tuple{}
+		r.TimeNS = uint64(time.Hour) + uint64(i)
 		p := &r.Packet
 		p.Src = netip.MustParseAddr("172.16.16.10").As16()
 		p.Dst = netip.MustParseAddr("172.16.16.20").As16()

@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -141,11 +142,17 @@ type mac [6]byte
 func (m mac) MarshalText() ([]byte, error) { return []byte(net.HardwareAddr(m[:]).String()), nil }
 
 func (m *mac) UnmarshalText(b []byte) error {
-	v, err := net.ParseMAC(string(b))
-	if err != nil || len(v) != len(m) {
-		return fmt.Errorf("%q is no Ethernet address", b)
+	var v mac
+	for i := range v {
+		at := 3 * i
+		if len(b) != 3*len(v)-1 || i > 0 && b[at-1] != ':' {
+			return fmt.Errorf("%q is no Ethernet address", b)
+		}
+		if _, err := hex.Decode(v[i:i+1], b[at:at+2]); err != nil {
+			return fmt.Errorf("%q is no Ethernet address", b)
+		}
 	}
-	*m = mac(v)
+	*m = v
 	return nil
 }
 

@@ -23,7 +23,7 @@ type scene struct {
 }
 
 func newScene(c Case) *scene {
-	s := &scene{Case: c, known: make(map[string]string)}
+	s := &scene{Case: c}
 	end := &c.Path.Steps[c.Path.End]
 	s.packet = &end.Sighting
 	s.last = s.hop(end.HopID())

@@ -62,6 +62,39 @@ func (s *scene) chains(want func(*forward.Chain) bool) string {
 	return strings.Join(names, ", ")
 }
 
+// legacy lists the node's tables of iptables-legacy.
+func (s *scene) legacy() string {
+	if s.config == nil {
+		return ""
+	}
+	var names []string
+	for _, t := range s.config.Legacy {
+		if name, ok := strings.CutPrefix(t, s.either("ip ", "ip6 ")); ok {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// discovery returns the rule that bridged packets come to, of the node at the other
+// end of the link, which drops the question for the MAC of the next host; or nil.
+func (s *scene) discovery() *forward.Obstacle {
+	d, via := s.own(s.here()), s.via()
+	if d == nil || !via.Is6() {
+		return nil
+	}
+	name, port, _ := strings.Cut(d.Peer, ":")
+	n := s.nodeNamed(name)
+	if n == nil {
+		return nil
+	}
+	o := n.StopsBridged(port, forward.Solicitation(s.packet.Src(), via))
+	if o == nil || o.Rule == nil || o.Rule.Family == "bridge" {
+		return nil
+	}
+	return o
+}
+
 // set returns the first of the kernel's parameters that has that value.
 func (s *scene) set(value string, names ...string) string {
 	if s.config == nil {
@@ -73,6 +106,11 @@ func (s *scene) set(value string, names ...string) string {
 		}
 	}
 	return ""
+}
+
+// bridgeNF returns the parameter that brings bridged packets to the hooks of IP.
+func (s *scene) bridgeNF() string {
+	return "net.bridge.bridge-nf-call-" + s.either("iptables", "ip6tables")
 }
 
 // rpFilter returns the parameter that makes the node check where sources are. The

@@ -18,6 +18,9 @@ import (
 func (s *scene) value(name string) string {
 	v, ok := s.known[name]
 	if !ok {
+		if s.known == nil {
+			s.known = make(map[string]string)
+		}
 		v = values[name](s)
 		s.known[name] = v
 	}
@@ -43,6 +46,12 @@ var values = map[string]func(*scene) string{
 	"next-device": func(s *scene) string { return of(s.next, func(h *hop.Hop) string { return h.Device }) },
 	"next-xdp":    func(s *scene) string { return of(s.nextDevice(), func(d *forward.Device) string { return d.XDP }) },
 	"next-state":  func(s *scene) string { return stateOf(s.nextDevice()) },
+	"next-mtu": func(s *scene) string {
+		return of(s.nextDevice(), func(d *forward.Device) string { return positive(d.MTU) })
+	},
+	"over-next-mtu": func(s *scene) string {
+		return of(s.nextDevice(), func(d *forward.Device) string { return is(!d.Takes(s.length())) })
+	},
 
 	"onward":   func(s *scene) string { return is(len(s.Path.Next) > 0) },
 	"incoming": func(s *scene) string { return is(s.last != nil && s.last.Direction == hop.Ingress) },
@@ -66,9 +75,12 @@ var values = map[string]func(*scene) string{
 	"length":      func(s *scene) string { return strconv.Itoa(s.length()) },
 	"ttl":         func(s *scene) string { return strconv.Itoa(int(s.packet.Packet.TTL)) },
 	"ttl-name":    func(s *scene) string { return s.either("TTL", "hop limit") },
+	"again":       func(s *scene) string { return is(s.Path.Attempt > 1) },
+	"bare-ack":    func(s *scene) string { return is(s.packet.Packet.TCPFlags == 0x10 && s.packet.Packet.PayloadOff == 0) },
 	"syn":         func(s *scene) string { return is(s.packet.Packet.TCPFlags&2 != 0) },
 	"group":       func(s *scene) string { return is(s.packet.IsGroup()) },
 	"bad-source":  func(s *scene) string { return is(s.packet.Src().IsMulticast() || s.packet.Src().IsLoopback()) },
+	"loopback":    func(s *scene) string { return is(s.packet.Src().IsLoopback() || s.packet.Dst().IsLoopback()) },
 	"whole":       (*scene).whole,
 	"family-name": func(s *scene) string { return s.either("IPv4", "IPv6") },
 	"sysctls":     func(s *scene) string { return s.either("net.ipv4", "net.ipv6") },
@@ -87,18 +99,23 @@ var values = map[string]func(*scene) string{
 	"handle": func(s *scene) string {
 		return of(s.drop.Rule, func(r *rule) string { return strconv.FormatUint(r.Handle, 10) })
 	},
-	"owner":  (*scene).owner,
-	"chains": func(s *scene) string { return s.chains(func(*forward.Chain) bool { return true }) },
-	"policy": func(s *scene) string { return s.chains(func(c *forward.Chain) bool { return c.Policy == "drop" }) },
-	"bridge-nf": func(s *scene) string {
-		return "net.bridge.bridge-nf-call-" + s.either("iptables", "ip6tables")
+	"owner":     (*scene).owner,
+	"chains":    func(s *scene) string { return s.chains(func(*forward.Chain) bool { return true }) },
+	"policy":    func(s *scene) string { return s.chains(func(c *forward.Chain) bool { return c.Policy == "drop" }) },
+	"legacy":    (*scene).legacy,
+	"bridge-nf": (*scene).bridgeNF,
+	"discovery-rule": func(s *scene) string {
+		return of(s.discovery(), func(o *forward.Obstacle) string { return o.Rule.String() })
 	},
+	"discovery-end": func(s *scene) string { return of(s.discovery(), func(o *forward.Obstacle) string { return o.Node }) },
+	"bridge-nf-on":  func(s *scene) string { return is(s.packet.IsIP() && s.set("1", s.bridgeNF()) != "") },
 
 	// Routing.
 	"route":          func(s *scene) string { return of(s.route(), (*forward.Ruled).String) },
 	"route-kind":     func(s *scene) string { return of(s.route(), func(r *forward.Ruled) string { return r.Kind }) },
 	"via":            func(s *scene) string { return addr(s.via()) },
 	"neighbour":      (*scene).neighbour,
+	"leaf":           (*scene).leaf,
 	"back":           (*scene).back,
 	"back-differs":   func(s *scene) string { return is(s.back() != s.in()) },
 	"rp-filter":      (*scene).rpFilter,
@@ -112,11 +129,14 @@ var values = map[string]func(*scene) string{
 	// Devices.
 	"device-mac":   func(s *scene) string { return of(s.own(s.here()), func(d *forward.Device) string { return d.MAC }) },
 	"device-state": func(s *scene) string { return stateOf(s.own(s.here())) },
-	"mtu":          func(s *scene) string { return positive(s.mtu()) },
-	"over-mtu":     func(s *scene) string { return is(s.mtu() > 0 && s.segment() > s.mtu()) },
-	"xdp":          func(s *scene) string { return of(s.own(s.here()), func(d *forward.Device) string { return d.XDP }) },
-	"tc-ingress":   func(s *scene) string { return s.programs("ingress ") },
-	"tc-egress":    func(s *scene) string { return s.programs("egress ") },
+	"device-mtu": func(s *scene) string {
+		return of(s.own(s.here()), func(d *forward.Device) string { return positive(d.MTU) })
+	},
+	"mtu":        func(s *scene) string { return positive(s.mtu()) },
+	"over-mtu":   func(s *scene) string { return is(s.mtu() > 0 && s.segment() > s.mtu()) },
+	"xdp":        func(s *scene) string { return of(s.own(s.here()), func(d *forward.Device) string { return d.XDP }) },
+	"tc-ingress": func(s *scene) string { return s.programs("ingress ") },
+	"tc-egress":  func(s *scene) string { return s.programs("egress ") },
 
 	// Bridges.
 	"port-state": func(s *scene) string { return of(s.own(s.port()), func(d *forward.Device) string { return d.Port }) },
@@ -253,4 +273,19 @@ func (s *scene) listensAt() string {
 	}
 	slices.Sort(at)
 	return strings.Join(slices.Compact(at), ", ")
+}
+
+// leaf says whether the node has one way out only, so that it is no router.
+func (s *scene) leaf() string {
+	n := s.nodeNamed(s.node())
+	if n == nil {
+		return ""
+	}
+	out := 0
+	for i := range n.Devices {
+		if n.Devices[i].Kind != "loopback" {
+			out++
+		}
+	}
+	return is(out == 1)
 }

@@ -52,8 +52,9 @@ func Explain(c Case) Conclusion {
 // time when it was dropped, as a TCP acknowledgement of what is known already.
 func Harmless(d *trace.Drop) bool {
 	t := causes()
+	s := scene{drop: d, packet: &d.Sighting} // of the packet only is asked
 	for i := range t.Causes {
-		if k := &t.Causes[i]; k.Harmless && k.names(d) {
+		if k := &t.Causes[i]; k.Harmless && k.names(d) && s.holds(k) {
 			return true
 		}
 	}
@@ -65,16 +66,21 @@ func (s *scene) suits(k *cause) bool {
 	switch {
 	case k.Harmless, k.Filtered != (s.Path.DroppedBy != 0), k.Lost != (s.drop == nil && !k.Filtered):
 		return false
-	case s.drop != nil && !k.Filtered && !k.names(s.drop):
+	case s.drop != nil && !k.Filtered && !k.names(s.drop), !s.holds(k):
 		return false
-	}
-	for name, pattern := range k.When {
-		if !fits(pattern, s.value(name)) {
-			return false
-		}
 	}
 	for _, text := range [...]string{k.place(), k.Say, k.Do} {
 		if _, ok := fill(text, s.value); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// holds says whether what k asks for in When does.
+func (s *scene) holds(k *cause) bool {
+	for name, pattern := range k.When {
+		if !fits(pattern, s.value(name)) {
 			return false
 		}
 	}

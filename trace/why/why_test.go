@@ -148,6 +148,11 @@ func TestExplain(t *testing.T) {
 		{"blackhole", Case{Path: pathOf(sighting(to(udp4, "10.9.1.1")), drop("NOT_SPECIFIED", "ip_error"))}},
 		{"no route", Case{Path: pathOf(sighting(udp6), drop("IP_INNOROUTES", "ip6_pkt_discard"))}},
 		{"mtu", Case{Path: pathOf(sighting(packet{"172.16.16.10", "8.8.8.8", 1, 1462, 64}), drop("PKT_TOO_BIG", "ip_forward"))}},
+		{"mtu of the other end", Case{Path: pathOf(sighting(packet{"172.16.16.10", "8.8.8.8", 1, 1422, 64}), at("eth0", drop("NOT_SPECIFIED", "__dev_forward_skb2"))), Nodes: []*forward.Node{
+			host(), {Name: "wan", Devices: []forward.Device{{Name: "eth0", MTU: 1300, Up: true, Carrier: true}}},
+		}}},
+		{"mtu of the other end, not known", Case{Path: pathOf(sighting(icmp4), at("eth0", drop("NOT_SPECIFIED", "__dev_forward_skb2")))}},
+		{"echo for all", Case{Path: pathOf(sighting(to(icmp4, "172.16.16.255")), drop("INVALID_PROTO", "icmp_rcv"))}},
 		{"ttl", Case{Path: pathOf(sighting(packet{"172.16.16.10", "8.8.8.8", 1, 98, 1}), drop("IP_INHDR", "ip_forward"))}},
 		{"neighbour failed", Case{Path: pathOf(sighting(icmp4), at("eth0", drop("NEIGH_FAILED", "neigh_invalidate")))}},
 		{"neighbour wait", Case{Path: pathTo(sighting(icmp4), 3)}},
@@ -156,6 +161,8 @@ func TestExplain(t *testing.T) {
 		{"no socket", Case{Path: pathOf(sighting(udp4), drop("NO_SOCKET", "__udp4_lib_rcv"))}},
 		{"no socket, no configuration", Case{Path: pathOf(sighting(udp6), trace.Drop{Node: "wan", Device: "eth0", Reason: "NO_SOCKET", Function: "__udp6_lib_rcv"})}},
 		{"not specified", Case{Path: pathOf(sighting(icmp4), drop("NOT_SPECIFIED", "some_function")), Changed: map[string][]string{"host": {"Ip.InDiscards +1"}}}},
+		{"header at a bridge, of Linux 6.1", Case{Path: pathTo(sighting(udp4), 2, at("left-br0-veth", drop("NOT_SPECIFIED", "br_handle_frame"))), Nodes: []*forward.Node{set("net.bridge.bridge-nf-call-iptables", "1")}}},
+		{"loopback source, of Linux 6.1", Case{Path: pathOf(sighting(packet{"127.0.0.1", "172.16.16.1", 17, 98, 64}), drop("NOT_SPECIFIED", "ip_rcv_finish_core"))}},
 		{"future", Case{Path: pathOf(sighting(icmp4), drop("MARTIANS_ATTACK", "ufo"))}},
 		{"own filter", Case{Path: func() *trace.Path {
 			p := pathTo(sighting(icmp4), 2)
@@ -204,13 +211,23 @@ func TestHarmless(t *testing.T) {
 		{"NOT_SPECIFIED", "tcp_rcv_state_process", true},
 		{"NOT_SPECIFIED", "ip6_mc_input.constprop.0", true},
 		{"NO_SOCKET", "ping_rcv", true},
+		{"NO_SOCKET", "icmp_rcv", true},
+		{"NO_SOCKET", "icmpv6_rcv", true},
 		{"NO_SOCKET", "__udp4_lib_rcv", false},
 		{"NOT_SPECIFIED", "ip_forward", false},
 		{"TCP_CSUM", "tcp_v4_rcv", false},
+		{"TCP_RFC7323_PAWS", "tcp_validate_incoming", false},
 	} {
 		if got := Harmless(&trace.Drop{Reason: tt.reason, Function: tt.function}); got != tt.want {
 			t.Errorf("%s in %s: harmless %t, want %t", tt.reason, tt.function, got, tt.want)
 		}
+	}
+	ack := trace.Drop{Reason: "TCP_RFC7323_PAWS"}
+	if ack.Packet.TCPFlags = 0x10; !Harmless(&ack) {
+		t.Error("an acknowledgement that was overtaken is harmful")
+	}
+	if ack.Packet.PayloadOff = 66; Harmless(&ack) {
+		t.Error("data that PAWS refuses is harmless")
 	}
 }
 

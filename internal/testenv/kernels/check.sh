@@ -80,12 +80,13 @@ ping_all() {
 	done
 }
 
-# start runs nsbpf beside, with its output in /tmp/lines, until it sees packets.
+# start runs nsbpf beside until it sees packets. Its output is in /tmp/lines, and
+# what it says about itself in /tmp/talk.
 start() {
-	: >/tmp/lines # of the last one
-	nsbpf "$@" >/tmp/lines 2>&1 &
+	: >/tmp/talk # of the last one
+	nsbpf "$@" >/tmp/lines 2>/tmp/talk &
 	started=$!
-	until grep -Eq '^(tracing|timing)' /tmp/lines || ! kill -0 "$started" 2>/dev/null; do :; done
+	until grep -Eq '^(tracing|timing)' /tmp/talk || ! kill -0 "$started" 2>/dev/null; do :; done
 }
 
 # finish ends it.
@@ -96,7 +97,12 @@ finish() {
 
 # has checks that a line of the last output matches.
 has() {
-	check "$1" grep -Eq "$2" /tmp/lines
+	check "$1" shows "$2"
+}
+
+shows() {
+	cat /tmp/lines /tmp/talk
+	grep -Eq "$1" /tmp/lines
 }
 
 pings() {
@@ -126,12 +132,12 @@ part() {
 	cat /tmp/lines
 }
 
-# stream sends from left to right by TCP, port 5001.
+# stream sends from left to $2 of node $1 by TCP, port 5001.
 stream() {
-	nsbpf exec right -- nc -l -p 5001 -e sh -c 'cat >/tmp/received' &
+	nsbpf exec "$1" -- nc -l -p 5001 -e sh -c 'cat >/tmp/received' &
 	receiver=$!
-	until nsbpf exec right -- grep -hq ':1389 ' /proc/net/tcp /proc/net/tcp6; do :; done
-	head -c 1000000 /dev/zero | nsbpf exec left -- nc 172.16.16.20 5001
+	until nsbpf exec "$1" -- grep -hq ':1389 ' /proc/net/tcp /proc/net/tcp6; do :; done
+	head -c 1000000 /dev/zero | nsbpf exec left -- nc "$2" 5001
 	wait "$receiver" && [ "$(wc -c </tmp/received)" = 1000000 ]
 }
 
@@ -192,7 +198,7 @@ xdp() {
 	trace 172.16.16.20 icmp
 	has "trace sees packets at XDP" '^  right:right-veth  xdp '
 	start trace tcp --summary --strict
-	check "TCP passes" stream
+	check "TCP passes" stream right 172.16.16.20
 	check "trace tcp --summary ends" finish
 	has "trace tcp --summary: delivered" '^([1-9][0-9]*) paths, \1 delivered .* lost 0$'
 	has "trace tcp --summary: edges" '^right:right-veth > right-veth +[1-9]'
@@ -225,6 +231,136 @@ delayed() {
 	[ "$(awk '$2 == ">" && $6 == "ms" && $5 >= 19 {print $1, $2, $3}' /tmp/lines)" = 'host:eth0 > wan:eth0' ]
 }
 
+# arrives traces what a command sends to $to, and what comes back, all of which
+# arrives, and checks that nothing of it is called anything else.
+arrives() {
+	start trace "host $to" --strict
+	check "$*" "$@"
+	check "trace 'host $to' ends" finish
+	has "trace 'host $to': delivered" '^[1-9][0-9]* paths?, [1-9][0-9]* delivered'
+	check "trace 'host $to': nothing is dropped" alive
+}
+
+# alive checks that the last output calls nothing dropped, but what was sent once
+# more than needed.
+alive() {
+	cat /tmp/lines
+	! grep '✗' /tmp/lines | grep -qv 'it was sent again, and TCP'
+}
+
+# dies traces what a command sends to $to, which dies, and checks the sentence
+# about it.
+dies() {
+	want=$1
+	shift
+	start trace "dst host $to and dropped" -c 1 --for 20s ${explain:+"$explain"}
+	"$@" >/dev/null 2>&1
+	check "trace of what dies ends" wait "$started"
+	has "trace${explain:+ $explain}: $want" "^  ✗ dropped $want"
+}
+
+doomed() {
+	nsbpf exec left -- ping -nqc1 -W0.5 "$to"
+}
+
+udp() {
+	nsbpf ping left "$to" -c 1 --proto udp --port 9999
+}
+
+# broken breaks host by the command $1, checks that what is said of left's pings to
+# wan is $3, and mends it by $2.
+broken() {
+	check "$1" nsbpf exec host -- sh -ec "$1"
+	for to in $wans; do
+		dies "$3" doomed
+	done
+	check "$2" nsbpf exec host -- sh -ec "$2"
+	# shellcheck disable=SC2086
+	ping_all $wans
+}
+
+wans='8.8.8.8 2001:4860:4860::8888'
+
+died() {
+	# shellcheck disable=SC2086
+	ping_all $wans
+	explain=
+	for to in $wans; do
+		dies 'in wan: nobody listens on UDP port 9999, ' udp
+	done
+	broken 'ip route del default; ip -6 route del default' \
+		'ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1' \
+		"in host: host has no route to ($(echo "$wans" | tr ' ' '|')), "
+	broken 'sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0; ip -6 route replace default via 2001:db8::1' \
+		'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1' \
+		'in host: host does not forward IPv(4 [(]net.ipv4.ip_forward|6 [(]net.ipv6.conf.all.forwarding)=0[)], '
+	closed='nft add table inet fw; nft add chain inet fw f "{ type filter hook forward priority 0; policy drop; }"'
+	broken "$closed" 'nft delete table inet fw' \
+		'in host, forward: netfilter; what no rule accepts is dropped by policy of chain f of table inet fw, '
+	has "what would tell more is said" '^ .* --explain'
+	explain=--explain
+	broken "$closed" 'nft delete table inet fw' \
+		'in host, forward: chain f of table inet fw has policy drop, and no rule of it accepts the packet, '
+	check "what is not seen is said" [ "$(grep -c 'netfilter hooks are not seen' /tmp/talk)" = "$unseen" ]
+	cat /tmp/talk
+	check "filter add" nsbpf filter add host:left-br0-veth drop 'icmp or icmp6-echo'
+	for to in $wans; do
+		dies 'by filter 1 at host:left-br0-veth in, ' doomed
+	done
+	check "filter rm" nsbpf filter rm 1
+	start trace --explain
+	check "a trace --explain is killed" kill -KILL "$started"
+	wait "$started"
+}
+
+# lives checks that what arrives is called nothing else, whatever happens to it on
+# the way.
+lives() {
+	for to in $wans; do
+		arrives pings "$to" 5
+		arrives nsbpf exec left -- ping -n -q -c 2 -i 0.2 -W 5 -s 4000 "$to"
+		arrives stream wan "$to"
+	done
+	check "eth0 cuts segments itself" nsbpf exec host -- ethtool -K eth0 tso off gso off
+	for to in $wans; do
+		arrives stream wan "$to"
+	done
+}
+
+# recorded records left's pings to wan in the file $1, and checks that a replay
+# prints what the trace did.
+recorded() {
+	start trace icmp -w "$1" --strict
+	pings 8.8.8.8 20
+	check "trace -w $1 ends" finish
+	check "replay $1 prints the same" replays "$1"
+}
+
+replays() {
+	nsbpf replay "$1" >/tmp/replayed || return 1
+	diff /tmp/lines /tmp/replayed
+}
+
+probed() {
+	# shellcheck disable=SC2086
+	for family in '' -6; do
+		prints "ping $family" 'as predicted' nsbpf ping left wan $family -c 2
+		prints "ping $family udp" '^probe 1: answered by port unreachable' nsbpf ping left wan $family -c 1 --proto udp --port 9
+		prints "ping $family tcp" '^probe 1: answered by RST' nsbpf ping left wan $family -c 1 --proto tcp --port 9
+		prints "path $family" '^  wan:eth0  .*delivered' nsbpf path left wan $family
+	done
+	recorded /tmp/a.pcapng
+	recorded /tmp/a.ndjson
+	cat /tmp/lines
+	check "diff of equal ones" nsbpf diff --exit-code /tmp/a.ndjson /tmp/a.ndjson
+	check "a rule that drops" nsbpf exec host -- nft 'table ip fw { chain f { type filter hook forward priority 0; ip daddr 8.8.8.8 drop; }; }'
+	recorded /tmp/b.ndjson
+	prints "diff" '^✗ dropped now: host, forward: ' nsbpf diff /tmp/a.ndjson /tmp/b.ndjson
+	rule='.ip daddr 8.8.8.8 drop.'
+	prints "path names the rule" "dropped by $rule" not nsbpf path left wan
+	prints "ping names the rule" "dropped in host, forward: rule $rule" not nsbpf ping left wan -c 1 --explain
+}
+
 clsact() {
 	ping_all 172.16.16.20
 	counted clsact
@@ -238,10 +374,14 @@ clsact() {
 echo "== Linux $(uname -r)"
 check doctor nsbpf doctor
 cat /tmp/out
-hook=clsact
+hook=clsact unseen=1
 grep -q '^✓ tcx' /tmp/out && hook=tcx
+grep -q '^✓ netfilter programs' /tmp/out && unseen=0
 lab pair pair
 lab nat nat --wan
+lab died nat --wan
+lab probed nat --wan
+lab lives nat --wan
 for xdp in xdp xdpgeneric; do
 	lab xdp pair --hook $xdp
 done
@@ -249,4 +389,5 @@ lab slow nat --wan
 [ $hook = clsact ] || lab clsact bridge --hook clsact
 modprobe br_netfilter
 lab nat nat --wan
+lab lives nat --wan
 exit $failed

@@ -16,11 +16,12 @@ GO=${GO:-go}
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nsbpf-kernels}
 LIMIT=${LIMIT:-3600}   # seconds for a kernel, all together
 MEMORY=${MEMORY:-1024} # MiB
-# Run in each kernel after check.sh; none: TESTS=
-TESTS=${TESTS-./bpf ./loader ./collector ./topology ./internal/netns ./internal/rtnl ./trace/filter}
+# Run in each kernel after check.sh, each PACKAGE or PACKAGE:PATTERN; none: TESTS=
+TESTS=${TESTS-./bpf ./loader ./collector ./topology ./internal/netns ./internal/rtnl ./trace/filter
+	./rulings ./forward ./ping ./trace/recording ./cmd/nsbpf:TestCauses|TestNothingDied}
 
 # Programs of the host's that the checks and the tests compare with.
-tools='ip nft tc nstat ping sysctl tcpdump bpftool ethtool setpriv dash modprobe'
+tools='ip bridge nft tc nstat ping sysctl tcpdump bpftool ethtool setpriv dash modprobe'
 # What is built as modules and used, by folder below the kernel's modules.
 modules='net lib crypto arch/x86/crypto drivers/net/veth.ko drivers/net/dummy.ko'
 
@@ -101,7 +102,7 @@ common() {
 		cd "$root"
 		CGO_ENABLED=0 $GO build -o "$base/bin/nsbpf" ./cmd/nsbpf
 		for package in $TESTS; do
-			CGO_ENABLED=0 $GO test -c -o "$base/src/$package/" "$package"
+			CGO_ENABLED=0 $GO test -c -o "$base/src/${package%%:*}/" "${package%%:*}"
 		done
 		# Tests read files beside them.
 		find ./*.md ./*/ \( -path '*/testdata/*' -o -name '*.md' -o -name '*.[ch]' -o -name '*.o' -o -name '*.yaml' -o -name '*.sha256' \) -print |
