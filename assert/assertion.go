@@ -63,6 +63,11 @@ func (a *Assertion) Measures() bool {
 	return len(a.Latency) > 0 || len(a.RTT) > 0 || a.Loss != nil
 }
 
+// Measures says whether some assertion does.
+func (s *Suite) Measures() bool {
+	return slices.ContainsFunc(s.Assertions, func(a Assertion) bool { return a.Measures() })
+}
+
 // Follows says whether it takes Paths to judge a, and not answers alone.
 func (a *Assertion) Follows() bool {
 	return a.Blocked || len(a.Via) > 0 || a.Source.IsValid() || len(a.Latency) > 0

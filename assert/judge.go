@@ -24,8 +24,8 @@ func Judge(a *Assertion, o Outcome, hops []hop.Hop) Result {
 	j.times("rtt", a.RTT, j.roundTrips)
 	for i := range o.Probes {
 		p := &o.Probes[i]
-		if !a.Blocked && !j.got(p) {
-			continue // that it is lost was said
+		if a.Blocked && j.came(p) || !a.Blocked && !j.got(p) {
+			continue // that was said
 		}
 		if j.via(i, p) && j.from(i, p) && j.ended(i, p) {
 			continue
@@ -152,9 +152,9 @@ func (j *judge) blocked() {
 	case came == 0:
 		j.say(j.fate(&j.Probes[0]))
 	case n == 1:
-		j.fail("packet", first, "it got through: %s", j.fate(&j.Probes[first]))
+		j.fail("packet", first, "it came to its destination: %s", j.fate(&j.Probes[first]))
 	default:
-		j.fail("packet", first, "%d of %d got through: %s", came, n, j.fate(&j.Probes[first]))
+		j.fail("packet", first, "%d of %d came to their destination: %s", came, n, j.fate(&j.Probes[first]))
 	}
 }
 
@@ -168,7 +168,7 @@ func (j *judge) fate(p *Probe) string {
 	case a != nil && (c == nil || j.got(p)):
 		return fmt.Sprintf("answered by %s from %s in %s", p.Said, a.From, rounded(a.RTT))
 	case c != nil && lost == p.Back:
-		return "the answer was " + c.Sentence
+		return "its answer: " + c.Sentence
 	case c != nil:
 		return c.Sentence
 	case lost != nil:

@@ -85,7 +85,7 @@ func (j *judge) from(i int, p *Probe) bool {
 
 // ended judges how a packet was dropped.
 func (j *judge) ended(i int, p *Probe) bool {
-	if j.Dropped == nil || j.came(p) {
+	if j.Dropped == nil {
 		return true
 	}
 	end := j.endOf(p)
@@ -98,7 +98,7 @@ func (j *judge) ended(i int, p *Probe) bool {
 	} {
 		got := q.got
 		if got == "" {
-			got = "what is not known"
+			got = "unknown"
 		}
 		fits := q.want == "" || strings.EqualFold(q.got, q.want)
 		switch {

@@ -58,7 +58,7 @@ const maxJumps = 16
 // base returns how a base chain may end, in order; the last is sure.
 func (m *machine) base(t *Table, c *Chain) []outcome {
 	var out []outcome
-	m.run(t, c, true, 0, &out)
+	m.run(t, c, arrival{sure: true}, 0, &out)
 	return append(out, outcome{
 		verdict: c.Policy,
 		rule:    RuleAt{Family: t.Family, Table: t.Name, Chain: c.Name, Text: "policy " + c.Policy},
@@ -66,22 +66,32 @@ func (m *machine) base(t *Table, c *Chain) []outcome {
 	})
 }
 
-// run works off a chain, and reports whether it may come to its end. Where sure
-// is false it is not known whether it came there.
-func (m *machine) run(t *Table, c *Chain, sure bool, depth int, out *[]outcome) bool {
+// arrival says whether a packet came to a rule, and if that is not sure, what it
+// depends on.
+type arrival struct {
+	sure    bool
+	because string
+}
+
+// run works off a chain that a packet came to, and reports whether it may come to
+// its end.
+func (m *machine) run(t *Table, c *Chain, at arrival, depth int, out *[]outcome) bool {
 	if depth > maxJumps {
 		return true
 	}
-	left, because := false, "" // it may have left the chain before, and what that depends on
+	left := false // it may have left the chain before
 	for i := range c.Rules {
 		line := &c.Rules[i]
-		m.unsure = !sure
+		m.unsure = !at.sure
 		holds, end := m.line(t, line)
 		if holds == no {
 			continue
 		}
-		why := cmp.Or(m.why, because)
 		certain := holds == yes && len(end) == 1
+		here := at
+		if !certain {
+			here = arrival{because: cmp.Or(m.why, at.because)}
+		}
 		for _, e := range end {
 			switch e.verdict {
 			case "", "continue", "break":
@@ -89,10 +99,10 @@ func (m *machine) run(t *Table, c *Chain, sure bool, depth int, out *[]outcome) 
 				if certain {
 					return true
 				}
-				sure, left, because = false, true, why
+				at, left = here, true
 			case "jump", "goto":
 				next := t.chain(e.chain)
-				falls := next == nil || m.run(t, next, sure && certain, depth+1, out)
+				falls := next == nil || m.run(t, next, here, depth+1, out)
 				if certain && !falls {
 					return left
 				}
@@ -100,11 +110,11 @@ func (m *machine) run(t *Table, c *Chain, sure bool, depth int, out *[]outcome) 
 					if certain {
 						return true
 					}
-					sure, left, because = false, true, why
+					at, left = here, true
 				}
 			default:
 				*out = append(*out, outcome{
-					verdict: e.verdict, nat: e.nat, sure: sure && certain, why: why,
+					verdict: e.verdict, nat: e.nat, sure: here.sure, why: here.because,
 					rule: RuleAt{t.Family, t.Name, c.Name, line.Handle, line.Text(t)},
 				})
 				if certain && e.verdict != "changes" {

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
@@ -192,4 +194,28 @@ func TestLegacy(t *testing.T) {
 			t.Errorf("sure: %v, obstacles (-want +got):\n%s", j.Sure(), diff)
 		}
 	}
+}
+
+// FuzzXT parses any bytes as a match or a target, works it off and writes it.
+func FuzzXT(f *testing.F) {
+	for name, x := range xts {
+		f.Add(name, x.most, true, make([]byte, 160))
+		f.Add(name, x.least, false, make([]byte, x.size))
+	}
+	f.Fuzz(func(t *testing.T, name string, rev uint32, four bool, info []byte) {
+		op, key, _ := strings.Cut(name, " ")
+		family, table, pkt := byte(unix.NFPROTO_IPV6), Table{Family: "ip6"}, Packet{Src: addr("fd00::1"), Dst: addr("fd00::2"), Proto: TCP}
+		if four {
+			family, table.Family = unix.NFPROTO_IPV4, "ip"
+			pkt.Src, pkt.Dst = addr("10.0.0.1"), addr("10.0.0.2")
+		}
+		e := Expr{Op: op}
+		e.parseXT(family, attrs{1: []byte(key), 2: binary.BigEndian.AppendUint32(nil, rev), 3: info})
+		line := Line{Exprs: []Expr{e}}
+		_ = line.Text(&table)
+		m := machine{node: &Node{}, pkt: &pkt, at: place{family: table.Family, hook: "forward"}}
+		if holds, _ := m.line(&table, &line); op == "match" && key != "comment" && len(e.Data) == 0 && holds != maybe {
+			t.Errorf("%s of revision %d is not understood, and yet holds: %d", name, rev, holds)
+		}
+	})
 }

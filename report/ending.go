@@ -108,7 +108,7 @@ func (t *PathText) lastSeen(what string) {
 	h := t.hops[st.HopID()]
 	switch {
 	case p.DroppedBy != 0:
-		t.say("  " + t.style.Bad + "✗ dropped by filter " + strconv.Itoa(p.DroppedBy) + " at " + h.String() + t.style.Reset + ", " + Duration(p.Duration()))
+		t.say("  " + t.style.Bad + "✗ dropped by filter " + strconv.Itoa(p.DroppedBy) + " at " + t.hops[p.DroppedAt].String() + t.style.Reset + ", " + Duration(p.Duration()))
 		return
 	case p.Verdict == trace.Dropped && len(p.Drops) > 0:
 		d := &p.Drops[len(p.Drops)-1]

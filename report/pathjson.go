@@ -50,6 +50,7 @@ type pathDoc struct {
 	Partial    bool      `json:"partial,omitempty"`
 	GivenUp    bool      `json:"given_up,omitempty"`
 	DroppedBy  int       `json:"dropped_by,omitempty"`
+	DroppedAt  string    `json:"dropped_at,omitempty"`
 	Attempt    int       `json:"attempt,omitempty"` // if it is not 1
 	Again      uint64    `json:"again,omitempty"`
 	Packet     packetDoc `json:"packet"`
@@ -139,6 +140,9 @@ func (j *PathJSON) Path(p *trace.Path, c *why.Conclusion) error {
 	}
 	if p.Attempt > 1 {
 		j.doc.Attempt = p.Attempt
+	}
+	if p.DroppedBy != 0 {
+		j.doc.DroppedAt = j.name(p.DroppedAt)
 	}
 	for i := range p.Steps {
 		if p.Steps[i].HopID() != hop.None {

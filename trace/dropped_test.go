@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nsbpf/nsbpf/bpf"
 	"github.com/nsbpf/nsbpf/collector"
 	"github.com/nsbpf/nsbpf/internal/hop"
 )
@@ -156,6 +157,28 @@ func TestJoinExplained(t *testing.T) {
 		"#2 dropped at no hop; NETFILTER_DROP in left behind step 0 by t output drop" +
 			"; output false behind step -1; output drop behind step 0",
 	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// A filter that came while the trace ran is before it: the packet is not seen at
+// its hop.
+func TestJoinDroppedByNewFilter(t *testing.T) {
+	l := natLab()
+	c := l.Config
+	var got []string
+	j := mustJoiner(t, c, func(p *Path) {
+		got = append(got, fmt.Sprintf("%v by %d at %s", p.Verdict, p.DroppedBy, l.name(uint16(p.DroppedAt))))
+	})
+	everything := func(*bpf.Packet) bool { return true }
+	j.SetFilters([]Filter{{ID: 3, Hop: hop.ID(l.id("right:right-veth in")), Drops: everything}})
+	j.Add(Input{
+		Runs:  runsOf(seq(trip(l, as(local, 1, 1), 0, across[:3]), trip(l, as(local, 2, 2), 100, across[:3]))),
+		Drops: []Drop{dying(as(local, 1, 1), 5, "right", "TC_INGRESS"), dying(as(local, 2, 2), 105, "right", "NETFILTER_DROP")},
+	})
+	j.Flush()
+	want := []string{"dropped by 3 at right:right-veth in", "dropped by 0 at host:right-br0-veth out"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

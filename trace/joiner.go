@@ -316,7 +316,7 @@ func (j *Joiner) complete(o *open) {
 func (j *Joiner) lose(o *open) {
 	at := j.graph.at(o.Steps[o.End].HopID())
 	if o.Lost() {
-		o.DroppedBy = at.droppedBy(&o.Steps[o.End].Sighting)
+		j.blame(o, at)
 	}
 	if o.DroppedBy != 0 && o.Verdict != PartlyDelivered {
 		o.Verdict = Dropped
@@ -332,6 +332,27 @@ func (j *Joiner) lose(o *open) {
 		fallthrough
 	case Dropped:
 		o.Next = at.onward
+	}
+}
+
+// blame finds the filter of the user's that dropped o, which was seen last at place
+// at. One that came while the trace ran stands before it: then the packet is not
+// seen at that hop, and the kernel says that some program there dropped it.
+func (j *Joiner) blame(o *open, at *place) {
+	s := &o.Steps[o.End].Sighting
+	if o.DroppedBy, o.DroppedAt = at.droppedBy(s), at.ID; o.DroppedBy != 0 {
+		return
+	}
+	for i := range o.Drops {
+		if d := &o.Drops[i]; d.Step != o.End || d.Reason != "TC_INGRESS" && d.Reason != "TC_EGRESS" {
+			continue
+		}
+		for _, id := range at.onward {
+			next := j.graph.at(id)
+			if by := next.droppedBy(s); by != 0 {
+				o.DroppedBy, o.DroppedAt = by, id
+			}
+		}
 	}
 }
 

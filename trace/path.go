@@ -41,9 +41,11 @@ type Path struct {
 	Again uint64
 	// GivenUp says that the Path was ended early because too much was open.
 	GivenUp bool
-	// DroppedBy is the ID of the [Filter] that dropped the packet where it was seen
-	// last; 0 if it was none that is known.
+	// DroppedBy is the ID of the [Filter] that dropped the packet, at DroppedAt; 0 if
+	// it was none that is known. It stands where the packet was seen last, or before
+	// the next hop sees it.
 	DroppedBy int
+	DroppedAt hop.ID
 	// Drops are what the kernel dropped of it, in the order of time: its copies and
 	// pieces are dropped one by one.
 	Drops []Drop

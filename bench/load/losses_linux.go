@@ -149,5 +149,8 @@ func only(programs ...string) (*ebpf.CollectionSpec, error) {
 			delete(spec.Maps, name)
 		}
 	}
+	if spec.Maps[".rodata"] == nil {
+		spec.Variables = nil
+	}
 	return spec, nil
 }

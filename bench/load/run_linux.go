@@ -71,7 +71,11 @@ func (r *running) accounted(ctx context.Context, self *os.File) error {
 	if err := run(ctx, lost); err != nil {
 		return err
 	}
-	known, err := lost.read(r.To.Node, r.out.Received.Packets)
+	var shot uint64 // by the sink at tc, which the kernel takes for a drop
+	if r.out.Sink == sinkTCX {
+		shot = r.out.Received.Packets
+	}
+	known, err := lost.read(r.To.Node, shot)
 	if err != nil {
 		return err
 	}

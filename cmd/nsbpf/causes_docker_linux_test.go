@@ -244,3 +244,25 @@ func TestDockerPublishes(t *testing.T) {
 		})
 	}
 }
+
+// TestLegacy checks what is said of a drop by iptables-legacy, whose rules nobody
+// sees.
+func TestLegacy(t *testing.T) {
+	testenv.Root(t)
+	upLab(t, "nat", "--wan")
+	for six, tool := range []string{"iptables-legacy", "ip6tables-legacy"} {
+		if out, err := exec.Command(testenv.Tool(t, "nsbpf"), "exec", "nat/host", "--", testenv.Tool(t, tool), "-P", "FORWARD", "DROP").CombinedOutput(); err != nil {
+			t.Skipf("this kernel has no %s: %s", tool, out)
+		}
+		const unknown = "? what rules of iptables-legacy do in host, forward, is not known (table filter)\n"
+		if out := testenv.Run(t, "nsbpf", "path", "nat/left", wanAddrs[six]); !strings.Contains(out, unknown) {
+			t.Errorf("path:\n%s\nwant %q", out, unknown)
+		}
+		f := fault{explain: true, send: pinging()}
+		got := f.traced(t, six == 1, "dropped").Conclusion
+		want := "dropped in host, forward: netfilter, and no rule of nft's said so; iptables-legacy, whose rules are not seen, has table filter"
+		if got == nil || got.Code != "netfilter-legacy" || got.Sentence != want || got.Certain {
+			t.Errorf("concluded %+v, want %q", got, want)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsbpf/nsbpf/assert"
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/report"
 	"github.com/nsbpf/nsbpf/topology"
@@ -158,6 +159,9 @@ func (f *upFlags) topology(arg string) (*topology.Topology, error) {
 	t, err := topology.Load(arg)
 	if err != nil {
 		return nil, presetError(err)
+	}
+	if _, err := assert.FromTopology(t); err != nil {
+		return nil, err
 	}
 	switch {
 	case f.wan:

@@ -58,11 +58,12 @@ var values = map[string]func(*scene) string{
 	"given-up": func(s *scene) string { return is(s.Path.GivenUp) },
 
 	// What the kernel and the counters say.
-	"reason":   func(s *scene) string { return s.drop.Reason },
-	"function": func(s *scene) string { return s.drop.Function },
-	"filter":   func(s *scene) string { return strconv.Itoa(s.Path.DroppedBy) },
-	"counters": func(s *scene) string { return strings.Join(s.Changed[s.node()], ", ") },
-	"watched":  func(s *scene) string { return is(s.Armed.Rules) },
+	"reason":    func(s *scene) string { return s.drop.Reason },
+	"function":  func(s *scene) string { return s.drop.Function },
+	"filter-at": func(s *scene) string { return nameOf(s.hop(s.Path.DroppedAt)) },
+	"filter":    func(s *scene) string { return strconv.Itoa(s.Path.DroppedBy) },
+	"counters":  func(s *scene) string { return strings.Join(s.Changed[s.node()], ", ") },
+	"watched":   func(s *scene) string { return is(s.Armed.Rules) },
 
 	// The packet.
 	"src":         func(s *scene) string { return addr(s.packet.Src()) },

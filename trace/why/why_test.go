@@ -154,6 +154,7 @@ func TestExplain(t *testing.T) {
 		{"mtu of the other end, not known", Case{Path: pathOf(sighting(icmp4), at("eth0", drop("NOT_SPECIFIED", "__dev_forward_skb2")))}},
 		{"echo for all", Case{Path: pathOf(sighting(to(icmp4, "172.16.16.255")), drop("INVALID_PROTO", "icmp_rcv"))}},
 		{"ttl", Case{Path: pathOf(sighting(packet{"172.16.16.10", "8.8.8.8", 1, 98, 1}), drop("IP_INHDR", "ip_forward"))}},
+		{"ttl, functions hidden", Case{Path: pathOf(sighting(packet{"172.16.16.10", "8.8.8.8", 1, 98, 1}), drop("IP_INHDR", ""))}},
 		{"neighbour failed", Case{Path: pathOf(sighting(icmp4), at("eth0", drop("NEIGH_FAILED", "neigh_invalidate")))}},
 		{"neighbour wait", Case{Path: pathTo(sighting(icmp4), 3)}},
 		{"bridge port", Case{Path: pathTo(sighting(icmp4), 2, at("left-br0-veth", drop("NO_TX_TARGET", "br_handle_frame_finish")))}},
