@@ -230,11 +230,6 @@ func (d *declaration) times(n source.Node, what string) []Limit {
 }
 
 func (d *declaration) limit(n source.Node, what string, parse func(string) (float64, error), hint string) *Limit {
-	if _, folded := n.Node.(*ast.LiteralNode); folded {
-		d.Set(n.Path, d.At(n.Path))
-		d.Mistake(n.Path, what+" begins with >, which is YAML's own", `quote it: "> 1ms"`)
-		return nil
-	}
 	s, ok := d.Text(n, what)
 	if !ok {
 		return nil
@@ -282,7 +277,7 @@ func (d *declaration) duration(n source.Node, what string, least time.Duration) 
 	s, ok := d.Text(n, what)
 	v, err := time.ParseDuration(s)
 	if ok && (err != nil || v < least || v > ping.MaxWait) {
-		d.Mistake(n.Path, fmt.Sprintf("%s %q is out of range", what, s), fmt.Sprintf("such as 5s, from %s to %s", least, ping.MaxWait))
+		d.Mistake(n.Path, fmt.Sprintf("%s %q is out of range", what, s), fmt.Sprintf("want %s to %s", least, ping.MaxWait))
 		return 0
 	}
 	return v

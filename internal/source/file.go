@@ -73,8 +73,11 @@ func (s *File) syntax(err error) {
 		return
 	}
 	hint := ""
-	if strings.HasPrefix(bad.Token.Value, ":") {
+	switch {
+	case strings.HasPrefix(bad.Token.Value, ":"):
 		hint = "quote what begins with a colon"
+	case strings.HasPrefix(bad.Message, "invalid header option"):
+		hint = "quote what begins with > or |"
 	}
 	s.MistakeAt(placeOf(bad.Token), "", "YAML: "+bad.Message, hint)
 }
