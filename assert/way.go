@@ -111,7 +111,7 @@ func (j *judge) ended(i int, p *Probe) bool {
 			fits = fits || q.got != "" && strings.Contains(q.got, q.want)
 		}
 		if !fits {
-			return j.fail("dropped", i, "%s: want %s, got %s; %s", q.what, q.want, got, j.fate(p))
+			return j.fail("dropped", i, "dropped: want %s %s, is %s: %s", q.what, q.want, got, j.fate(p))
 		}
 	}
 	return true

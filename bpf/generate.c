@@ -67,8 +67,6 @@ static __always_inline bool early(struct tally *t)
 {
 	__u64 due, now = bpf_ktime_get_ns();
 
-	if (!t->start_ns)
-		t->start_ns = now;
 	due = t->start_ns + ((t->packets * gap) >> GAP_SHIFT);
 	if (now < due)
 		return true;
@@ -123,7 +121,11 @@ int generate(struct xdp_md *ctx)
 	__u32 only = 0;
 	struct tally *t = bpf_map_lookup_elem(&tallies, &only);
 
-	if (!t || (gap && early(t)))
+	if (!t)
+		return XDP_DROP;
+	if (!t->start_ns)
+		t->start_ns = bpf_ktime_get_ns();
+	if (gap && early(t))
 		return XDP_DROP;
 	if (!make(ctx, t)) {
 		t->failed++;

@@ -25,7 +25,7 @@ struct tally {
 	__u64 packets;
 	__u64 bytes;
 	__u64 failed;	/* runs that could not make a frame */
-	__u64 start_ns; /* of the pace */
+	__u64 start_ns; /* of the first packet, and of the pace */
 	__u32 flow;
 	__u32 shape;
 };

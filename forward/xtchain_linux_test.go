@@ -48,6 +48,7 @@ var translated = []struct {
 	{rule: "4 -A POSTROUTING -p udp -j SNAT --to-source 10.255.0.1:5000"},
 	{rule: "4 -A POSTROUTING -p udp -j SNAT --to-source :4000-5000"},
 	{rule: "4 -A POSTROUTING -p udp -j SNAT --to-source 10.255.0.1:5000-6000", unknown: "which port of 5000-6000"},
+	{rule: "4 -A POSTROUTING -p udp -j SNAT --to-source 10.255.0.1-10.255.0.9", unknown: "which address of 10.255.0.1-10.255.0.9"},
 	{rule: "6 -A POSTROUTING -p udp -j SNAT --to-source [fd00:255::1]:5000", dst: "fd02::10"},
 	{rule: "4 -A PREROUTING -p udp -m conntrack --ctstate NEW -m addrtype --dst-type LOCAL -j DNAT --to-destination 10.0.2.10:80", dst: "10.0.1.1"},
 	{rule: "4 -A PREROUTING -j NETMAP --to 10.0.2.0/24", unknown: "takes it in r1"},
@@ -193,6 +194,20 @@ func TestLegacy(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" || j.Sure() {
 			t.Errorf("sure: %v, obstacles (-want +got):\n%s", j.Sure(), diff)
 		}
+	}
+}
+
+// TestDiscoveryIsUntracked has a node drop the questions of neighbours that conntrack
+// takes no note of.
+func TestDiscoveryIsUntracked(t *testing.T) {
+	lab := up(t, "pair")
+	iptables(t, "right", "filter", "6 -A INPUT -p icmpv6 -m icmp6 --icmpv6-type 135 -m conntrack --ctstate UNTRACKED -j DROP")
+	j := walk(t, lab, Ask{From: "left", To: "right", IPv6: true})
+	if o := j.stop(); o == nil || !strings.Contains(o.Sentence, "the question who has fd16::20: dropped by `icmpv6 type 135") {
+		t.Errorf("stopped by %+v", o)
+	}
+	if out, err := exec.Command("ip", "netns", "exec", "left", "ping", "-nqc1", "-W1", "fd16::20").CombinedOutput(); err == nil {
+		t.Errorf("ping gets through:\n%s", out)
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 // Rounds is how many rounds nsbpf bench measures for results that are to be compared.
 // With the noise of shared machines (10 to 19 % from sample to sample of a CPU cost),
 // a slow-down by 10 % is then found in 95 of 100 cases, and 5 % are allowed.
-const Rounds = 600
+const Rounds = 400
 
 // Alpha is the probability with which a comparison finds a difference, over all its
 // metrics, where there is none. The interval of an effect is of twice 5 % less

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsbpf/nsbpf/internal/netns"
 )
 
@@ -21,6 +23,7 @@ type running struct {
 
 	senders, receivers crew
 	start              time.Time
+	overNS             uint64 // CLOCK_MONOTONIC, when generators of frames were told to end
 }
 
 // Run puts the load s on its path for its duration and returns what became of it.
@@ -102,6 +105,13 @@ func (r *running) measure(ctx context.Context, begin func()) error {
 	r.out.Softirqd = after.softirqd - before.softirqd
 	r.out.SoftirqCPU, r.out.BusyCPU = after.softirq-before.softirq, after.busy-before.busy
 	return err
+}
+
+// monotonic returns the time as programs in the kernel read it.
+func monotonic() uint64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return uint64(ts.Nano())
 }
 
 // last keeps the latest of times.

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -125,10 +124,7 @@ func (r *running) send(from []socket, c *counters) error {
 	var n, bytes uint64
 	defer func() { c.sent.add(n, bytes) }()
 	for i := 0; !r.over.Load(); i++ {
-		most := pace.wait(len(out)*packets) / packets
-		if most == 0 {
-			continue
-		}
+		most := (pace.wait(len(out)*packets) + packets - 1) / packets
 		done, err := from[i%len(from)].sendBatch(out[:min(most, len(out))])
 		for _, m := range out[:done] {
 			n += uint64(packets)
@@ -234,5 +230,3 @@ func (s socket) receiveBatch(ms []message) (int, error) {
 	}
 	return int(n), nil
 }
-
-var errUnanswered = errors.New("no answer")

@@ -36,24 +36,23 @@ func Median(xs []float64, confidence float64) Interval {
 	xs = sorted(xs)
 	// The interval from the k-th least to the k-th greatest misses the median if
 	// fewer than k samples lie on one side of it: Binomial(n, ½) < k.
-	k, missed := 1, 2*binomialBelow(n, 1)
-	for k < (n+1)/2 && 2*binomialBelow(n, k+1) <= 1-confidence {
-		k++
-		missed = 2 * binomialBelow(n, k)
+	k, missed := 1, 2*binomial(n, 0)
+	for k < (n+1)/2 {
+		more := missed + 2*binomial(n, k)
+		if more > 1-confidence {
+			break
+		}
+		k, missed = k+1, more
 	}
 	return Interval{middle(xs), xs[k-1], xs[n-k], max(1-missed, 0)}
 }
 
-// binomialBelow returns P(X < k), X being Binomial(n, ½).
-func binomialBelow(n, k int) float64 {
-	sum := 0.0
+// binomial returns P(X = k), X being Binomial(n, ½).
+func binomial(n, k int) float64 {
 	whole, _ := math.Lgamma(float64(n + 1))
-	for i := range k {
-		in, _ := math.Lgamma(float64(i + 1))
-		out, _ := math.Lgamma(float64(n - i + 1))
-		sum += math.Exp(whole - in - out - float64(n)*math.Ln2)
-	}
-	return sum
+	in, _ := math.Lgamma(float64(k + 1))
+	out, _ := math.Lgamma(float64(n - k + 1))
+	return math.Exp(whole - in - out - float64(n)*math.Ln2)
 }
 
 // middle returns the median of xs, which are sorted.

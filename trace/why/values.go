@@ -37,7 +37,6 @@ var values = map[string]func(*scene) string{
 	"out":     (*scene).out,
 	"hook":    func(s *scene) string { h, _ := s.hook(); return h },
 	"bridged": func(s *scene) string { _, b := s.hook(); return is(b) },
-	"at":      func(s *scene) string { return nameOf(s.last) },
 	"exec":    func(s *scene) string { return "nsbpf exec " + s.node() + " --" },
 
 	// Where it should have come next.

@@ -105,7 +105,7 @@ func (s *scene) conclude(k *cause, arms map[string]string) Conclusion {
 	switch {
 	case k.Filtered:
 	case k.Lost:
-		c.Sentence = fmt.Sprintf("last seen at %s: %s", s.value("at"), c.Sentence)
+		c.Sentence = fmt.Sprintf("last seen at %s: %s", nameOf(s.last), c.Sentence)
 	default:
 		c.Sentence = fmt.Sprintf("dropped in %s: %s", c.Place, c.Sentence)
 	}

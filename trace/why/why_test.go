@@ -167,7 +167,7 @@ func TestExplain(t *testing.T) {
 		{"future", Case{Path: pathOf(sighting(icmp4), drop("MARTIANS_ATTACK", "ufo"))}},
 		{"own filter", Case{Path: func() *trace.Path {
 			p := pathTo(sighting(icmp4), 2)
-			p.Verdict, p.DroppedBy, p.DroppedAt = trace.Dropped, 3, p.Steps[p.End].HopID()
+			p.Verdict, p.DroppedBy, p.DroppedAt = trace.Dropped, 3, p.Steps[len(p.Steps)-1].HopID()
 			return p
 		}()}},
 		{"native xdp", Case{Path: pathTo(sighting(icmp4), 4), Nodes: []*forward.Node{
