@@ -1,46 +1,90 @@
 package trace
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"github.com/nsbpf/nsbpf/collector"
 )
 
-// rulings are what nft's rules said of packets whose Paths are not complete. They
-// know packets by their headers alone, and come later than the rest.
-type rulings []Ruling
+// rulings are what nft's rules said of packets whose Paths are not complete, by
+// the packets' headers: they know packets by nothing else, and come later than the
+// rest.
+type rulings struct {
+	of     map[headers][]Ruling
+	order  []headers // one for each that came, oldest first; those taken are left in it
+	newest uint64
+	number int // of rulings in of
+}
 
 const (
 	// rulingTime is how long a ruling is kept for its packet.
 	rulingTime  = uint64(5 * time.Second)
-	mostRulings = 1 << 14
+	mostRulings = 1 << 16
 )
 
 func (rs *rulings) add(more []Ruling) {
-	if len(more) == 0 {
-		return
+	if len(more) > 0 && rs.of == nil {
+		rs.of = make(map[headers][]Ruling)
 	}
-	if over := len(*rs) + len(more) - mostRulings; over > 0 {
-		*rs = slices.Delete(*rs, 0, min(over, len(*rs)))
+	for i := range more {
+		h := headersOf(&more[i].Sighting)
+		rs.of[h] = append(rs.of[h], more[i])
+		rs.order = append(rs.order, h)
+		rs.newest = max(rs.newest, more[i].TimeNS)
+		rs.number++
 	}
-	*rs = append(*rs, more...)
+	rs.forget()
 }
 
-// take gives p, in a lab of graph g, the rulings about its packet, and forgets what
-// is too old.
-func (rs *rulings) take(p *Path, g *graph) {
-	if len(*rs) == 0 {
+// forget drops the oldest rulings of which there are too many, or which are too old.
+func (rs *rulings) forget() {
+	n := 0
+	for ; n < len(rs.order); n++ {
+		h := rs.order[n]
+		of := rs.of[h]
+		if len(of) > 0 {
+			if rs.number <= mostRulings && of[0].TimeNS+rulingTime >= rs.newest {
+				break
+			}
+			rs.put(h, of[1:])
+		}
+	}
+	if rs.order = rs.order[n:]; len(rs.of) == 0 {
+		rs.order = nil
+	}
+}
+
+// put makes of all that there is of h.
+func (rs *rulings) put(h headers, of []Ruling) {
+	rs.number += len(of) - len(rs.of[h])
+	if len(of) == 0 {
+		delete(rs.of, h)
 		return
 	}
-	newest := (*rs)[len(*rs)-1].TimeNS
-	*rs = slices.DeleteFunc(*rs, func(r Ruling) bool {
-		if !p.ruled(&r, g) {
-			return r.TimeNS+rulingTime < newest
+	rs.of[h] = of
+}
+
+// take gives p, in a lab of graph g, the rulings about its packet.
+func (rs *rulings) take(p *Path, g *graph) {
+	if len(rs.of) == 0 {
+		return
+	}
+	var asked headers
+	look := func(s *collector.Sighting) {
+		if h := headersOf(s); h != asked {
+			rs.takeOf(h, p, g)
+			asked = h
 		}
-		p.Rulings = append(p.Rulings, r)
-		return true
-	})
+	}
+	for i := range p.Steps {
+		look(&p.Steps[i].Sighting)
+	}
+	for i := range p.Drops {
+		look(&p.Drops[i].Sighting)
+	}
+	slices.SortStableFunc(p.Rulings, func(a, b Ruling) int { return cmp.Compare(a.TimeNS, b.TimeNS) })
 	for i := range p.Drops {
 		d := &p.Drops[i]
 		for k := range p.Rulings {
@@ -49,6 +93,21 @@ func (rs *rulings) take(p *Path, g *graph) {
 			}
 		}
 	}
+}
+
+// takeOf gives p the rulings about a packet with the headers h, if that is its own.
+func (rs *rulings) takeOf(h headers, p *Path, g *graph) {
+	of, ok := rs.of[h]
+	if !ok {
+		return
+	}
+	rs.put(h, slices.DeleteFunc(of, func(r Ruling) bool {
+		if !p.ruled(&r, g) {
+			return false
+		}
+		p.Rulings = append(p.Rulings, r)
+		return true
+	}))
 }
 
 // ruled says whether r is about p's packet, and sets r's step: the last one in the
@@ -79,11 +138,23 @@ func (r *Rule) Ends() bool {
 	return r.Verdict != "accept" && r.Verdict != "continue" && r.Verdict != "return"
 }
 
+// headers are what rulings know a packet by.
+type headers struct {
+	etherType, ipID, frag, sport, dport uint16
+	proto, icmpType                     uint8
+	icmpID, icmpSeq                     uint16
+	seq                                 uint32
+	src, dst                            [16]byte
+}
+
+func headersOf(s *collector.Sighting) headers {
+	p := &s.Packet
+	return headers{
+		etherType: p.EtherType, proto: p.Proto, ipID: p.IPID, frag: p.Frag, src: p.Src, dst: p.Dst,
+		sport: p.Sport, dport: p.Dport, seq: p.Seq, icmpType: p.ICMPType, icmpID: p.ICMPID, icmpSeq: p.ICMPSeq,
+	}
+}
+
 // sameHeaders says whether the headers of b, which may be all that is known of it,
 // are a's.
-func sameHeaders(a, b *collector.Sighting) bool {
-	p, q := &a.Packet, &b.Packet
-	return p.EtherType == q.EtherType && p.Proto == q.Proto && p.IPID == q.IPID && p.Frag == q.Frag &&
-		p.Src == q.Src && p.Dst == q.Dst && p.Sport == q.Sport && p.Dport == q.Dport && p.Seq == q.Seq &&
-		p.ICMPType == q.ICMPType && p.ICMPID == q.ICMPID && p.ICMPSeq == q.ICMPSeq
-}
+func sameHeaders(a, b *collector.Sighting) bool { return headersOf(a) == headersOf(b) }

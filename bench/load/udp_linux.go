@@ -125,6 +125,9 @@ func (r *running) send(from []socket, c *counters) error {
 	defer func() { c.sent.add(n, bytes) }()
 	for i := 0; !r.over.Load(); i++ {
 		most := (pace.wait(len(out)*packets) + packets - 1) / packets
+		if most == 0 {
+			break // over, while it waited
+		}
 		done, err := from[i%len(from)].sendBatch(out[:min(most, len(out))])
 		for _, m := range out[:done] {
 			n += uint64(packets)

@@ -146,11 +146,11 @@ type Noise struct {
 // MetricNoise is the difference between two equal measurements of one metric.
 type MetricNoise struct {
 	Metric string  `json:"metric"`
-	Ratio  float64 `json:"ratio"` // median of the ratios round by round
+	Ratio  float64 `json:"ratio"` // round by round, see stat.PairedRatio
 	Low    float64 `json:"low"`   // of its interval
 	High   float64 `json:"high"`
-	// Floor is the effect, as a part of 1, that chance alone can show here: the far
-	// end of the interval. Nothing smaller is a finding.
+	// Floor is the effect, as a part of 1, that chance alone shows here. Nothing
+	// smaller is a finding.
 	Floor float64 `json:"floor"`
 }
 

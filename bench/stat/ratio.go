@@ -17,11 +17,11 @@ func Ratio(a, b []float64, confidence float64) Interval {
 	}
 	q := newQuotients(a, b)
 	all := m * n
-	center := q.kth((all + 1) / 2)
-	if high := q.kth(all/2 + 1); !math.IsInf(high, 0) {
+	center := kth(q, (all + 1) / 2)
+	if high := kth(q, all/2 + 1); !math.IsInf(high, 0) {
 		center = math.Sqrt(center * high)
 	}
-	whole := Interval{center, q.kth(1), q.kth(all), 0}
+	whole := Interval{center, kth(q, 1), kth(q, all), 0}
 	fewest := float64(choose(m+n, m)) // arrangements of a and b, all as likely
 	if exact := 1 - 2/fewest; m < 4 || n < 4 || exact < confidence {
 		whole.Confidence = max(exact, 0)
@@ -35,7 +35,7 @@ func Ratio(a, b []float64, confidence float64) Interval {
 		return whole
 	}
 	k := int(half - z*sd)
-	return Interval{center, q.kth(k), q.kth(all + 1 - k), confidence}
+	return Interval{center, kth(q, k), kth(q, all + 1 - k), confidence}
 }
 
 // choose returns n over k, or more than any test needs.
@@ -62,21 +62,6 @@ func (quotients) of(a, b float64) float64 {
 	return b / a
 }
 
-// kth returns the k-th least quotient, from 1. It halves the numbers between 0 and
-// infinity, which are in the order of their bits, until one is left.
-func (q quotients) kth(k int) float64 {
-	low, high := uint64(0), math.Float64bits(math.Inf(1))
-	for low < high {
-		mid := low + (high-low)/2
-		if q.upTo(math.Float64frombits(mid)) >= k {
-			high = mid
-		} else {
-			low = mid + 1
-		}
-	}
-	return math.Float64frombits(low)
-}
-
 // upTo returns how many quotients are t or less.
 func (q quotients) upTo(t float64) int {
 	sum, j := 0, 0
@@ -90,19 +75,67 @@ func (q quotients) upTo(t float64) int {
 }
 
 // PairedRatio returns by what factor the samples of b are those of a that were
-// taken in the same round: the median of their quotients, as [Median] has it. What
-// the machine did between rounds cancels. Samples without a partner are left out,
-// and so are rounds in which a is 0.
+// taken in the same round, so that what the machine did between rounds cancels. It
+// is the median of the geometric means of all pairs of the rounds' quotients, and
+// its interval holds those that the signed-rank test would not reject (F. Wilcoxon,
+// 1945; Hollander and Wolfe, section 3.3, by the normal approximation). Samples
+// without a partner are left out, and so are rounds in which a is 0. 6 rounds are
+// the least for 95 %; of none it is NaN.
 func PairedRatio(a, b []float64, confidence float64) Interval {
-	var qs []float64
+	var qs means
 	for i := range min(len(a), len(b)) {
 		if a[i] != 0 {
 			qs = append(qs, b[i]/a[i])
 		}
 	}
-	return Median(qs, confidence)
+	n := float64(len(qs))
+	if n == 0 {
+		return Interval{Center: math.NaN(), Low: math.NaN(), High: math.NaN()}
+	}
+	qs = sorted(qs)
+	all := len(qs) * (len(qs) + 1) / 2
+	center := math.Sqrt(kth(qs, (all+1)/2) * kth(qs, all/2+1))
+	z := quantileNormal(1 - (1-confidence)/2)
+	k := int(float64(all)/2 - z*math.Sqrt(n*(n+1)*(2*n+1)/24))
+	if exact := 1 - math.Exp2(1-n); k < 1 || exact < confidence {
+		return Interval{center, qs[0], qs[len(qs)-1], exact}
+	}
+	return Interval{center, kth(qs, k), kth(qs, all+1-k), confidence}
 }
 
-// Floor returns the effect, as a part of 1, that chance alone shows in such a ratio
-// of two equal variants: the further end of its interval.
-func Floor(aa Interval) float64 { return max(aa.High-1, 1-aa.Low) }
+// means are the geometric means of each of the numbers, which are sorted, with itself
+// and with every other.
+type means []float64
+
+func (m means) upTo(t float64) int {
+	sum, j := 0, len(m) // m[i:j] are those that a mean with m[i] of t or less has
+	for i := range m {
+		for j > i && math.Sqrt(m[i]*m[j-1]) > t {
+			j--
+		}
+		sum += max(j-i, 0)
+	}
+	return sum
+}
+
+// kth returns the k-th least, from 1, of numbers that are 0 or more, given how many are
+// up to one. It halves the numbers between 0 and infinity, which are in the order
+// of their bits, until one is left.
+func kth(numbers interface{ upTo(t float64) int }, k int) float64 {
+	low, high := uint64(0), math.Float64bits(math.Inf(1))
+	for low < high {
+		mid := low + (high-low)/2
+		if numbers.upTo(math.Float64frombits(mid)) >= k {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return math.Float64frombits(low)
+}
+
+// Floor returns the effect, as a part of 1, that nothing but chance shows in such a ratio
+// of two equal variants: how far it is from 1, and at least how far it may be off.
+func Floor(aa Interval) float64 {
+	return max(math.Abs(aa.Center-1), (aa.High-aa.Low)/2)
+}

@@ -22,6 +22,7 @@ const exitUnheld = 3
 type assertFlags struct {
 	lab     string
 	format  string
+	junit   string // a file
 	json    bool
 	timeout time.Duration
 	explain bool
@@ -53,7 +54,7 @@ Of what does not hold the packet's path is printed, and why it ended. The exit c
 is 0 if all holds, 3 if something does not, and 1 if it could not be asked.
 docs/ci.md describes the language, and how to use it in CI.`,
 		Example: `  nsbpf assert checks.yaml
-  nsbpf assert --lab nat --format junit > nsbpf.xml
+  nsbpf assert --lab nat --junit nsbpf.xml
   nsbpf assert checks.yaml --explain`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -68,6 +69,7 @@ docs/ci.md describes the language, and how to use it in CI.`,
 	fl.StringVar(&f.lab, "lab", "", "of this `LAB` (default the one that is up)")
 	fl.StringVar(&f.format, "format", "text", "print `FORMAT`: text, tap, junit or json")
 	fl.BoolVar(&f.json, "json", false, "print JSON, as --format json")
+	fl.StringVar(&f.junit, "junit", "", "write JUnit to `FILE` besides")
 	fl.DurationVar(&f.timeout, "timeout", ping.Options{}.WithDefaults().Timeout, "wait for an answer for `DURATION`")
 	fl.BoolVar(&f.explain, "explain", true, "watch netfilter's hooks and nft's rules too, so that a rule is named; not by itself where times are asserted, which it makes longer")
 	completeWords(c, "format", assertFormats...)
@@ -147,13 +149,26 @@ func runAssert(ctx context.Context, e *env, args []string, f *assertFlags) (err 
 		Lab: lab.Name, File: s.File, Time: start, Took: time.Since(start),
 		Hops: k.live.start.Hops, EpochNS: k.live.start.EpochNS, Results: results,
 	}
-	if err := f.writer()(a, e); err != nil {
+	if err := errors.Join(f.writer()(a, e), f.writeJUnit(a)); err != nil {
 		return err
 	}
 	if n := a.Failed(); n > 0 {
 		return &exitError{exitUnheld, fmt.Errorf("%d of %s of %s %s not hold", n, plural(len(results), "assertion"), s.File, does(n))}
 	}
 	return nil
+}
+
+// writeJUnit writes the file of --junit, if there is to be one.
+func (f *assertFlags) writeJUnit(a *report.Asserted) (err error) {
+	if f.junit == "" {
+		return nil
+	}
+	file, err := os.Create(f.junit)
+	if err != nil {
+		return fmt.Errorf("writing JUnit: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return report.AssertJUnit(file, a)
 }
 
 func does(n int) string {

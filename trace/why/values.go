@@ -65,18 +65,21 @@ var values = map[string]func(*scene) string{
 	"watched":   func(s *scene) string { return is(s.Armed.Rules) },
 
 	// The packet.
-	"src":         func(s *scene) string { return addr(s.packet.Src()) },
-	"dst":         func(s *scene) string { return addr(s.packet.Dst()) },
-	"sport":       func(s *scene) string { return s.portNumber(s.packet.Packet.Sport) },
-	"dport":       func(s *scene) string { return s.portNumber(s.packet.Packet.Dport) },
-	"proto":       (*scene).proto,
-	"ethertype":   func(s *scene) string { return fmt.Sprintf("0x%04x", s.packet.Packet.EtherType) },
-	"mac":         func(s *scene) string { return mac(s.packet.Packet.EthDst) },
-	"length":      func(s *scene) string { return strconv.Itoa(s.length()) },
-	"ttl":         func(s *scene) string { return strconv.Itoa(int(s.packet.Packet.TTL)) },
-	"ttl-name":    func(s *scene) string { return s.either("TTL", "hop limit") },
-	"again":       func(s *scene) string { return is(s.Path.Attempt > 1) },
-	"bare-ack":    func(s *scene) string { return is(s.packet.Packet.TCPFlags == 0x10 && s.packet.Packet.PayloadOff == 0) },
+	"src":       func(s *scene) string { return addr(s.packet.Src()) },
+	"dst":       func(s *scene) string { return addr(s.packet.Dst()) },
+	"sport":     func(s *scene) string { return s.portNumber(s.packet.Packet.Sport) },
+	"dport":     func(s *scene) string { return s.portNumber(s.packet.Packet.Dport) },
+	"proto":     (*scene).proto,
+	"ethertype": func(s *scene) string { return fmt.Sprintf("0x%04x", s.packet.Packet.EtherType) },
+	"mac":       func(s *scene) string { return mac(s.packet.Packet.EthDst) },
+	"length":    func(s *scene) string { return strconv.Itoa(s.length()) },
+	"ttl":       func(s *scene) string { return strconv.Itoa(int(s.packet.Packet.TTL)) },
+	"ttl-name":  func(s *scene) string { return s.either("TTL", "hop limit") },
+	"again":     func(s *scene) string { return is(s.Path.Attempt > 1) },
+	"bare-ack": func(s *scene) string {
+		p := &s.packet.Packet
+		return is(p.TCPFlags == 0x10 && p.Len <= uint32(p.PayloadOff))
+	},
 	"syn":         func(s *scene) string { return is(s.packet.Packet.TCPFlags&2 != 0) },
 	"group":       func(s *scene) string { return is(s.packet.IsGroup()) },
 	"bad-source":  func(s *scene) string { return is(s.packet.Src().IsMulticast() || s.packet.Src().IsLoopback()) },
