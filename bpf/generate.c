@@ -10,6 +10,8 @@
 const volatile struct shape shapes[MAX_SHAPES];
 /* How many of them there are; set by bpf.SetTraffic. */
 const volatile __u32 shape_count = 1;
+/* The longest of them, as which every frame comes; set by bpf.SetTraffic. */
+const volatile __u32 longest;
 /* Where the UDP header begins; set by bpf.SetTraffic. */
 const volatile __u32 transport = 34;
 /* The first flow's source port; set by bpf.SetTraffic. */
@@ -102,7 +104,7 @@ static __always_inline bool make(struct xdp_md *ctx, struct tally *t)
 	const volatile struct shape *s = &shapes[t->shape % MAX_SHAPES];
 	__u32 len = s->len;
 
-	if (shape_count > 1 && bpf_xdp_adjust_tail(ctx, len - (ctx->data_end - ctx->data)))
+	if (shape_count > 1 && bpf_xdp_adjust_tail(ctx, (int)(len - longest)))
 		return false;
 	if (!write(ctx, s, bpf_htons(first_port + t->flow)))
 		return false;

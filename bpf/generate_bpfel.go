@@ -59,6 +59,7 @@ const (
 	generateVarFirstPort  = "first_port"
 	generateVarFlows      = "flows"
 	generateVarGap        = "gap"
+	generateVarLongest    = "longest"
 	generateVarShapeCount = "shape_count"
 	generateVarShapes     = "shapes"
 	generateVarTransport  = "transport"
@@ -132,6 +133,7 @@ type generateVariableSpecs struct {
 	FirstPort  *ebpf.VariableSpec `ebpf:"first_port"`
 	Flows      *ebpf.VariableSpec `ebpf:"flows"`
 	Gap        *ebpf.VariableSpec `ebpf:"gap"`
+	Longest    *ebpf.VariableSpec `ebpf:"longest"`
 	ShapeCount *ebpf.VariableSpec `ebpf:"shape_count"`
 	Shapes     *ebpf.VariableSpec `ebpf:"shapes"`
 	Transport  *ebpf.VariableSpec `ebpf:"transport"`
@@ -182,6 +184,7 @@ type generateVariables struct {
 	FirstPort  *ebpf.Variable `ebpf:"first_port"`
 	Flows      *ebpf.Variable `ebpf:"flows"`
 	Gap        *ebpf.Variable `ebpf:"gap"`
+	Longest    *ebpf.Variable `ebpf:"longest"`
 	ShapeCount *ebpf.Variable `ebpf:"shape_count"`
 	Shapes     *ebpf.Variable `ebpf:"shapes"`
 	Transport  *ebpf.Variable `ebpf:"transport"`

@@ -51,7 +51,7 @@ func GenerateSpec() (*ebpf.CollectionSpec, error) { return loadGenerate() }
 
 // Traffic is what a generator sends.
 type Traffic struct {
-	Shapes    []Shape // in turn
+	Shapes    []Shape // in turn; the program is to be run on the longest
 	Transport int     // where the UDP header begins
 	FirstPort uint16  // the first flow's source port
 	Flows     int     // source ports, in turn
@@ -71,6 +71,10 @@ func SetTraffic(spec *ebpf.CollectionSpec, t Traffic) error {
 	}
 	var shapes [MaxShapes]Shape
 	copy(shapes[:], t.Shapes)
+	var longest uint32
+	for _, s := range t.Shapes {
+		longest = max(longest, s.Len)
+	}
 	var gap uint64
 	if t.Rate > 0 {
 		gap = max(1, uint64(gapUnits/t.Rate))
@@ -78,6 +82,7 @@ func SetTraffic(spec *ebpf.CollectionSpec, t Traffic) error {
 	return errors.Join(
 		set(spec, "shapes", shapes),
 		set(spec, "shape_count", uint32(len(t.Shapes))),
+		set(spec, "longest", longest),
 		set(spec, "transport", uint32(t.Transport)),
 		set(spec, "first_port", t.FirstPort),
 		set(spec, "flows", uint32(max(t.Flows, 1))),

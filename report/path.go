@@ -64,11 +64,14 @@ func (t *PathText) Path(p *trace.Path, c *why.Conclusion) error {
 	if p.Attempt > 1 {
 		t.attempt()
 	}
+	if p.After > 0 {
+		t.note(t.style.Note, "round again after #", strconv.FormatUint(p.After, 10))
+	}
 	if p.Late > 0 {
 		t.note(t.style.Note, "the end of #", strconv.FormatUint(p.Late, 10))
 	}
 	t.buf = append(t.buf, '\n')
-	if p.Partial {
+	if p.Partial && p.After == 0 {
 		t.say("  … on its way already when it was first seen")
 	}
 	t.passages(-1)

@@ -61,6 +61,9 @@ type pathDoc struct {
 	Merges  []mergeDoc `json:"merges,omitempty"`
 	Next    []string   `json:"next,omitempty"`
 
+	Round      uint64          `json:"round,omitempty"`
+	RoundAt    string          `json:"round_at,omitempty"`
+	After      uint64          `json:"after,omitempty"`
 	Late       uint64          `json:"late,omitempty"`
 	Drops      []dropDoc       `json:"drops,omitempty"`
 	Passages   []passageDoc    `json:"passages,omitempty"`
@@ -134,12 +137,15 @@ func (j *PathJSON) Path(p *trace.Path, c *why.Conclusion) error {
 		Schema: "nsbpf.path/1", Lab: j.lab, Path: p.Number, TimeNS: j.time(first),
 		Verdict: p.Verdict.String(), End: j.name(p.Steps[p.End].HopID()), DurationNS: int64(p.Duration()),
 		Partial: p.Partial, GivenUp: p.GivenUp, DroppedBy: p.DroppedBy, Packet: newPacketDoc(first),
-		Again: p.Again, Missing: p.Missing, Late: p.Late, Conclusion: c,
+		Again: p.Again, Missing: p.Missing, Round: p.Round, After: p.After, Late: p.Late, Conclusion: c,
 		Drops: j.doc.Drops[:0], Passages: j.doc.Passages[:0], Rulings: j.doc.Rulings[:0],
 		Steps: j.doc.Steps[:0], Merges: j.doc.Merges[:0], Next: j.doc.Next[:0],
 	}
 	if p.Attempt > 1 {
 		j.doc.Attempt = p.Attempt
+	}
+	if p.Round != 0 {
+		j.doc.RoundAt = j.name(p.RoundAt)
 	}
 	if p.DroppedBy != 0 {
 		j.doc.DroppedAt = j.name(p.DroppedAt)

@@ -227,6 +227,9 @@ func (j *Joiner) begin(at *place, s *collector.Sighting) found {
 	j.begun++
 	o.Number, o.Attempt = j.begun, 1
 	o.Partial = !at.begins(s)
+	if o.Partial {
+		j.goRound(o, s)
+	}
 	o.group = s.IsGroup()
 	o.start(s)
 	if !o.Partial {
@@ -331,7 +334,10 @@ func (j *Joiner) lose(o *open) {
 		}
 		fallthrough
 	case Dropped:
-		o.Next = at.onward
+		// What its receiver dropped has no way to go on.
+		if o.Verdict != Dropped || at.verdict(&o.Steps[o.End].Sighting) != Delivered {
+			o.Next = at.onward
+		}
 	}
 }
 

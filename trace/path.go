@@ -49,6 +49,13 @@ type Path struct {
 	// Drops are what the kernel dropped of it, in the order of time: its copies and
 	// pieces are dropped one by one.
 	Drops []Drop
+	// Round says that the packet came to a hop again where it had been, by another
+	// round through the lab; RoundAt is the hop, and Round the number of the Path that
+	// has what followed. 0: it did not.
+	Round   uint64
+	RoundAt hop.ID
+	// After is the number of the Path that a Path goes on from in this way; 0: none.
+	After uint64
 	// Late is the number of an earlier Path that ended LastSeen, if this one is only
 	// the kernel's word of how that ended.
 	Late uint64

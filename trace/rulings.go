@@ -89,7 +89,8 @@ func (rs *rulings) take(p *Path, g *graph) {
 		d := &p.Drops[i]
 		for k := range p.Rulings {
 			if r := &p.Rulings[k]; d.Rule == nil && r.Node == d.Node && r.Rule.Ends() {
-				d.Rule = &r.Rule
+				rule := r.Rule
+				d.Rule = &rule
 			}
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// behind is how much a sender that was held up makes up for.
+const behind = 2 * time.Millisecond
+
 // pace says when the next packets are due.
 type pace struct {
 	rate  float64 // a second; 0: always
@@ -36,15 +39,12 @@ func (p *pace) wait(most int) int {
 		if p.over() {
 			return 0
 		}
-		// A sleep takes this longer than it is asked for.
-		if nap := -late - sleepSlack; nap > 0 {
-			ts := unix.NsecToTimespec(int64(min(max(nap, ahead), patience)))
-			_ = unix.Nanosleep(&ts, nil)
-		}
+		// A sleep takes some 50 µs longer than it is asked for; what comes due
+		// meanwhile goes at once.
+		ts := unix.NsecToTimespec(int64(min(-late, patience)))
+		_ = unix.Nanosleep(&ts, nil)
 	}
 }
-
-const sleepSlack = 60 * time.Microsecond
 
 // due returns when the nth packet is, since the start.
 func (p *pace) due(n float64) time.Duration {

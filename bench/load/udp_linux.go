@@ -20,10 +20,6 @@ const (
 	// idle is how long nothing may come after the last was sent, before what is
 	// missing is lost.
 	idle = 100 * time.Millisecond
-	// ahead is how much of a pace is sent at once, and behind how much of it a
-	// sender that was held up makes up for.
-	ahead  = 200 * time.Microsecond
-	behind = 2 * time.Millisecond
 )
 
 // udp runs datagrams between sockets.

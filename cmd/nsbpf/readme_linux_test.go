@@ -44,6 +44,13 @@ func runBlocks(t *testing.T, file string) {
 		t.Fatal("no console block")
 	}
 	recordings := t.TempDir()
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(examples, filepath.Join(recordings, "examples")); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range commands {
 		sh := exec.Command("sh", "-c", c.line)
 		sh.Dir = recordings

@@ -57,8 +57,15 @@ var values = map[string]func(*scene) string{
 	"given-up": func(s *scene) string { return is(s.Path.GivenUp) },
 
 	// What the kernel and the counters say.
-	"reason":    func(s *scene) string { return s.drop.Reason },
-	"function":  func(s *scene) string { return s.drop.Function },
+	"reason":   func(s *scene) string { return s.drop.Reason },
+	"function": func(s *scene) string { return s.drop.Function },
+	"round": func(s *scene) string {
+		if s.Path.Round == 0 {
+			return ""
+		}
+		return strconv.FormatUint(s.Path.Round, 10)
+	},
+	"round-at":  func(s *scene) string { return nameOf(s.hop(s.Path.RoundAt)) },
 	"filter-at": func(s *scene) string { return nameOf(s.hop(s.Path.DroppedAt)) },
 	"filter":    func(s *scene) string { return strconv.Itoa(s.Path.DroppedBy) },
 	"counters":  func(s *scene) string { return strings.Join(s.Changed[s.node()], ", ") },

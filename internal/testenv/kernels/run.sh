@@ -18,7 +18,7 @@ LIMIT=${LIMIT:-3600}   # seconds for a kernel, all together
 MEMORY=${MEMORY:-1024} # MiB
 # Run in each kernel after check.sh, each PACKAGE or PACKAGE:PATTERN; none: TESTS=
 TESTS=${TESTS-./bpf ./loader ./collector ./topology ./internal/netns ./internal/rtnl ./trace/filter
-	./rulings ./forward ./ping ./trace/recording ./cmd/nsbpf:TestCauses|TestNothingDied}
+	./rulings ./forward:TestWalk|TestSett|TestSock|TestLookup|TestCond|TestVerd ./cmd/nsbpf:TestCauses|TestNothingDied}
 
 # Programs of the host's that the checks and the tests compare with.
 tools='ip bridge nft tc nstat ping sysctl tcpdump bpftool ethtool setpriv dash modprobe'
