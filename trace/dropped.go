@@ -23,6 +23,8 @@ func (j *Joiner) notify(limit uint64) {
 // a Path of its own if the packet was never at a hop, or if its Path is complete
 // because it was not seen for long.
 func (j *Joiner) drop(d *Drop) {
+	for j.isEarly(d) && j.giveLastChance(true) {
+	}
 	o, i := j.dropped(d)
 	if o != nil {
 		j.dropAt(o, i, d)
@@ -34,6 +36,16 @@ func (j *Joiner) drop(d *Drop) {
 		return
 	}
 	j.emitDropped(d, late)
+}
+
+// isEarly says whether a sighting of d's skb waits for its place.
+func (j *Joiner) isEarly(d *Drop) bool {
+	for i := range j.early.all() {
+		if s := &j.early.all()[i]; s.Skb == d.Skb && s.TimeNS <= d.TimeNS {
+			return true
+		}
+	}
+	return false
 }
 
 func (j *Joiner) harmless(d *Drop) bool { return j.config.Harmless != nil && j.config.Harmless(d) }

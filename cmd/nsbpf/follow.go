@@ -40,7 +40,7 @@ func runTrace(ctx context.Context, e *env, lab *topology.Lab, tr *loader.Trace, 
 	if err != nil {
 		return err
 	}
-	return p.end(&end)
+	return errors.Join(p.end(&end), l.gone)
 }
 
 // watchCost measures what a trace takes until ctx is done; then the returned

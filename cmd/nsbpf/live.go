@@ -29,6 +29,7 @@ type live struct {
 	rules   *ruleWatch // nil: they are not watched
 	filters filterWatch
 	losses  lossWatch
+	presence
 	counted time.Time       // when the ledgers were recorded last
 	looked  map[string]bool // nodes that were looked at for what is told now
 }
@@ -90,6 +91,7 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	l.stop = stop
 	cost := watchCost(ctx, l.tr)
 	err := l.ring.Read(ctx, l.tell)
 	stop() // an error ends it before ctx does
@@ -101,8 +103,9 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 	if err := errors.Join(l.tr.Detach(), l.rules.Close(), l.ring.Drain(l.tell)); err != nil {
 		return recording.End{}, err
 	}
+	l.watchLab(l.lab)
 	for _, n := range l.start.Nodes {
-		if err := l.lookForLosses(n); err != nil {
+		if err := l.read(n, l.lookForLosses); err != nil {
 			return recording.End{}, err
 		}
 	}
@@ -115,7 +118,7 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 // tell tells the session what was read of the ring, and what came besides.
 func (l *live) tell(batch *collector.Batch, until uint64) error {
 	clear(l.looked)
-	if until != 0 {
+	if until != 0 && l.watchLab(l.lab) {
 		if err := l.watchFilters(); err != nil {
 			return err
 		}
@@ -163,18 +166,20 @@ func (l *live) lookAt(nodes []string) error {
 		if n := l.nodes[name]; n != nil && time.Since(time.Unix(0, n.TimeNS)) < time.Second {
 			continue
 		}
-		n, err := forward.Read(l.lab, name)
-		if err != nil {
-			return err
-		}
-		if err := l.take(recording.Event{Node: n}); err != nil {
-			return err
-		}
-		if err := l.lookForLosses(name); err != nil {
+		if err := errors.Join(l.read(name, l.readNode), l.read(name, l.lookForLosses)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// readNode tells the session how a node is configured.
+func (l *live) readNode(name string) error {
+	n, err := forward.Read(l.lab, name)
+	if err != nil {
+		return notThere(err)
+	}
+	return l.take(recording.Event{Node: n})
 }
 
 // startOf describes the trace.

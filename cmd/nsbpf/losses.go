@@ -34,7 +34,7 @@ func (l *live) lookForLosses(node string) error {
 	}
 	now, err := forward.Counters(l.lab, node)
 	if err != nil {
-		return err
+		return notThere(err)
 	}
 	losses := forward.DiffCounters(before, now)
 	if slices.Equal(losses, l.session.losses[node]) {
