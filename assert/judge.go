@@ -3,6 +3,7 @@ package assert
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nsbpf/nsbpf/internal/hop"
 	"github.com/nsbpf/nsbpf/ping"
@@ -166,7 +167,12 @@ func (j *judge) fate(p *Probe) string {
 	case p.Err != nil:
 		return "not sent: " + p.Err.Error()
 	case a != nil && (c == nil || j.got(p)):
-		return fmt.Sprintf("answered by %s from %s in %s", p.Said, a.From, rounded(a.RTT))
+		kind, means, _ := strings.Cut(p.Said, ", ")
+		text := fmt.Sprintf("answered by %s from %s in %s", kind, a.From, rounded(a.RTT))
+		if means != "" {
+			text += ", " + means
+		}
+		return text
 	case c != nil && lost == p.Back:
 		return "its answer: " + c.Sentence
 	case c != nil:

@@ -58,6 +58,9 @@ func probed(proto ping.Proto, kind ping.Kind, forward *trace.Path, c *why.Conclu
 	if kind != 0 {
 		p.Answer = &ping.Answer{Kind: kind, From: outside, RTT: 100 * time.Microsecond, Type: 3, Code: 3}
 		p.Said = kind.String()
+		if kind == ping.RST {
+			p.Said += ", the port is closed"
+		}
 	}
 	return p
 }
@@ -122,7 +125,7 @@ var judgements = map[string]struct {
 	"an answer":           {assertion: "left -> wan icmp", probes: []Probe{probed(ping.ICMP, ping.EchoReply, nil, nil)}, summary: "answered by echo-reply from 8.8.8.8 in 100µs"},
 	"an open port":        {assertion: "left -> wan tcp/80", probes: []Probe{probed(ping.TCP, ping.SYNACK, nil, nil)}, summary: "answered by syn-ack from 8.8.8.8 in 100µs"},
 	"a closed port":       {assertion: "left -> wan tcp/80", probes: []Probe{probed(ping.TCP, ping.RST, shut, shutWhy)}, want: []Failure{{"packet", "dropped in wan: nobody listens", 0}}},
-	"a reset unexplained": {assertion: "left -> wan tcp/80", probes: []Probe{probed(ping.TCP, ping.RST, arrived(), nil)}, want: []Failure{{"packet", "answered by rst from 8.8.8.8 in 100µs", 0}}},
+	"a reset unexplained": {assertion: "left -> wan tcp/80", probes: []Probe{probed(ping.TCP, ping.RST, arrived(), nil)}, want: []Failure{{"packet", "answered by rst from 8.8.8.8 in 100µs, the port is closed", 0}}},
 	"silent udp":          {assertion: "left -> wan udp/53", probes: []Probe{probed(ping.UDP, 0, arrived(), nil)}, summary: "delivered to wan"},
 	"silent udp outside":  {assertion: "left -> wan udp/53", probes: []Probe{probed(ping.UDP, 0, wayTo(3, trace.LeftLab), nil)}, want: []Failure{{"packet", "left the lab by host:eth0, and was not answered", 0}}},
 	"udp refused":         {assertion: "left -> wan udp/53", probes: []Probe{probed(ping.UDP, ping.ICMPError, shut, shutWhy)}, want: []Failure{{"packet", "dropped in wan: nobody listens", 0}}},

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestParse(t *testing.T) {
-	const text = `# What holds.
+// everything has each field and each form.
+const everything = `# What holds.
 - left -> right icmp
 - left -> 8.8.8.8 udp/53
 - "left -x-> db ip6 tcp/5432"
@@ -43,48 +44,53 @@ func TestParse(t *testing.T) {
 - packet: left -x-> wan udp/53
   dropped: {in: host, hook: forward, reason: netfilter_drop, by: table ip fw}
 `
-	want := []Assertion{
-		{Text: "left -> right icmp", From: "left", To: "right"},
-		{Text: "left -> 8.8.8.8 udp/53", From: "left", To: "8.8.8.8", Dst: netip.MustParseAddr("8.8.8.8"), Proto: ping.UDP, Port: 53},
-		{Text: "left -x-> db ip6 tcp/5432", From: "left", To: "db", Blocked: true, Six: true, Proto: ping.TCP, Port: 5432},
-		{Text: "left -> fd16::20 icmp", From: "left", To: "fd16::20", Six: true, Dst: netip.MustParseAddr("fd16::20")},
-		{Text: "left -> right icmp6", From: "left", To: "right", Six: true},
-		{
-			Text: "left -> wan tcp/80", Name: "the shop", From: "left", To: "wan", Proto: ping.TCP, Port: 80,
-			Via: []Waypoint{
-				{Text: "left:left-veth", Node: "left", Device: "left-veth"},
-				{Text: "host:br0 in", Node: "host", Device: "br0", Way: "in"},
-				{Text: "host:eth0 out snat", Node: "host", Device: "eth0", Way: "out", Changes: []string{"snat"}},
-			},
-			Source: netip.MustParseAddr("192.0.2.2"), Within: 5 * time.Second,
+
+// everythingRead is what [everything] says.
+var everythingRead = []Assertion{
+	{Text: "left -> right icmp", From: "left", To: "right"},
+	{Text: "left -> 8.8.8.8 udp/53", From: "left", To: "8.8.8.8", Dst: netip.MustParseAddr("8.8.8.8"), Proto: ping.UDP, Port: 53},
+	{Text: "left -x-> db ip6 tcp/5432", From: "left", To: "db", Blocked: true, Six: true, Proto: ping.TCP, Port: 5432},
+	{Text: "left -> fd16::20 icmp", From: "left", To: "fd16::20", Six: true, Dst: netip.MustParseAddr("fd16::20")},
+	{Text: "left -> right icmp6", From: "left", To: "right", Six: true},
+	{
+		Text: "left -> wan tcp/80", Name: "the shop", From: "left", To: "wan", Proto: ping.TCP, Port: 80,
+		Via: []Waypoint{
+			{Text: "left:left-veth", Node: "left", Device: "left-veth"},
+			{Text: "host:br0 in", Node: "host", Device: "br0", Way: "in"},
+			{Text: "host:eth0 out snat", Node: "host", Device: "eth0", Way: "out", Changes: []string{"snat"}},
 		},
-		{
-			Text: "left -> right icmp", From: "left", To: "right", Exactly: true,
-			Via:     []Waypoint{{Text: "left:left-veth", Node: "left", Device: "left-veth"}},
-			Latency: []Limit{{Of: "p50", Op: "<", Value: 1e5, text: "100us"}, {Of: "max", Op: "<=", Value: 5e6, text: "5 ms"}},
-			RTT:     []Limit{{Of: "max", Op: ">", Value: 1e3, text: "1us"}},
-			Loss:    &Limit{Op: "<", Value: 1, text: "1%"},
-			Count:   20, Interval: 2 * time.Millisecond, Size: 1400,
-		},
-		{
-			Text: "left -x-> wan udp/53", From: "left", To: "wan", Blocked: true, Proto: ping.UDP, Port: 53,
-			Dropped: &Dropped{In: "host", Hook: "forward", Reason: "netfilter_drop", By: "table ip fw"},
-		},
-	}
+		Source: netip.MustParseAddr("192.0.2.2"), Within: 5 * time.Second,
+	},
+	{
+		Text: "left -> right icmp", From: "left", To: "right", Exactly: true,
+		Via:     []Waypoint{{Text: "left:left-veth", Node: "left", Device: "left-veth"}},
+		Latency: []Limit{{Of: "p50", Op: "<", Value: 1e5, text: "100us"}, {Of: "max", Op: "<=", Value: 5e6, text: "5 ms"}},
+		RTT:     []Limit{{Of: "max", Op: ">", Value: 1e3, text: "1us"}},
+		Loss:    &Limit{Op: "<", Value: 1, text: "1%"},
+		Count:   20, Interval: 2 * time.Millisecond, Size: 1400,
+	},
+	{
+		Text: "left -x-> wan udp/53", From: "left", To: "wan", Blocked: true, Proto: ping.UDP, Port: 53,
+		Dropped: &Dropped{In: "host", Hook: "forward", Reason: "netfilter_drop", By: "table ip fw"},
+	},
+}
+
+func TestParse(t *testing.T) {
+	want := slices.Clone(everythingRead)
 	for i, line := range []int{2, 3, 4, 5, 6, 7, 12, 20} {
 		want[i].Line = line
 		if want[i].Name == "" {
 			want[i].Name = want[i].Text
 		}
 	}
-	for _, form := range []string{text, "name: lab\nlinks: [[left, right]]\nexpect:\n" + text} {
+	for _, form := range []string{everything, "name: lab\nlinks: [[left, right]]\nexpect:\n" + everything} {
 		s, err := Parse("checks.yaml", []byte(form))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := s.Assertions
 		for i := range got {
-			got[i].Line -= strings.Count(form, "\n") - strings.Count(text, "\n")
+			got[i].Line -= strings.Count(form, "\n") - strings.Count(everything, "\n")
 		}
 		diff := cmp.Diff(want, got, cmp.AllowUnexported(Assertion{}, Limit{}), cmpopts.EquateComparable(netip.Addr{}),
 			cmpopts.IgnoreFields(Assertion{}, "path"))
@@ -163,11 +169,7 @@ func TestFit(t *testing.T) {
 	if lab, err = lab.Named("second"); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Parse("a.yaml", []byte("{packet: left -> right icmp, via: [left:left-veth, host:left-br0-veth, host:br0]}"))
-	if err == nil {
-		t.Fatal("a mapping is a file with sections")
-	}
-	s, err = Parse("a.yaml", []byte("[{packet: left -> right icmp, via: [left:left-veth, host:left-br0-veth, host:br0]}]"))
+	s, err := Parse("a.yaml", []byte("[{packet: left -> right icmp, via: [left:left-veth, host:left-br0-veth, host:br0]}]"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +202,7 @@ func FuzzParse(f *testing.F) {
 			if a.From == "" || a.To == "" || a.Text == "" || a.Line == 0 {
 				t.Errorf("%q has %+v", text, a)
 			}
-			again, err := Parse("f.yaml", []byte("- "+strconvQuote(a.Text)))
+			again, err := Parse("f.yaml", []byte("- "+quoted(a.Text)))
 			if err != nil || again.Assertions[0].Text != a.Text || again.Assertions[0].Port != a.Port {
 				t.Errorf("%q is not read again: %v", a.Text, err)
 			}
@@ -208,5 +210,5 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// strconvQuote quotes for YAML what may have any character but a newline.
-func strconvQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+// quoted quotes for YAML what may have any character but a newline.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

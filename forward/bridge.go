@@ -16,7 +16,7 @@ func (w *walker) bridgeIn(s spot, to neighbour) {
 	if bridge == nil || !bridge.Up {
 		w.stop(Obstacle{Code: DeviceDown, Node: node.Name, Device: port.Master,
 			Sentence: fmt.Sprintf("%s:%s is down, and %s is its port", node.Name, port.Master, port.Name),
-			Advice:   fmt.Sprintf("ip link set %s up in %s", port.Master, node.Name)})
+			Advice:   node.run("ip link set %s up", port.Master)})
 		return
 	}
 	if !w.open(node, bridge, port) {
@@ -74,7 +74,7 @@ func (w *walker) open(node *Node, bridge, port *Device) bool {
 	}
 	w.stop(Obstacle{Code: PortState, Node: node.Name, Device: port.Name,
 		Sentence: fmt.Sprintf("%s:%s, a port of %s, is in state %s", node.Name, port.Name, bridge.Name, port.Port),
-		Advice:   fmt.Sprintf("bring it up; wait for spanning tree, or ip link set %s type bridge stp_state 0", bridge.Name)})
+		Advice:   "bring it up; wait for spanning tree, or " + node.run("ip link set %s type bridge stp_state 0", bridge.Name)})
 	return false
 }
 
@@ -110,7 +110,7 @@ func (w *walker) bridgeOut(node *Node, bridge, in *Device, to neighbour) {
 	case told != nil && leads != nil && told != leads:
 		w.stop(Obstacle{Code: WrongPort, Node: node.Name, Device: told.Name,
 			Sentence: fmt.Sprintf("%s:%s takes %s for reached by %s, and it is reached by %s", node.Name, bridge.Name, to.mac, told.Name, leads.Name),
-			Advice:   fmt.Sprintf("bridge fdb del %s dev %s master in %s", to.mac, told.Name, node.Name)})
+			Advice:   node.run("bridge fdb del %s dev %s master", to.mac, told.Name)})
 		return
 	case told != nil:
 		out = told
@@ -149,7 +149,7 @@ func (w *walker) apart(node *Node, in, out *Device) bool {
 	}
 	w.stop(Obstacle{Code: PortState, Node: node.Name, Device: out.Name,
 		Sentence: fmt.Sprintf("%s and %s of %s are isolated ports, which do not reach each other", in.Name, out.Name, node.Name),
-		Advice:   "bridge link set dev " + out.Name + " isolated off"})
+		Advice:   node.run("bridge link set dev %s isolated off", out.Name)})
 	return false
 }
 
@@ -171,9 +171,10 @@ func (w *walker) bridged(node *Node, bridge, in, out *Device) bool {
 			key, tool = "net.bridge.bridge-nf-call-ip6tables", "ip6tables"
 		}
 		o.Sentence += fmt.Sprintf("; it is bridged by %s, and bridged packets pass these rules because br_netfilter is on", bridge.Name)
-		o.Advice = fmt.Sprintf("sysctl -w %s=0 in %s, or accept there what goes out by %s", key, node.Name, bridge.Name)
+		off := node.run("sysctl -w %s=0", key)
+		o.Advice = fmt.Sprintf("accept in that chain what goes out by %s, or keep all bridged packets out: %s", bridge.Name, off)
 		if node.docker(o.Rule) {
-			o.Advice = fmt.Sprintf("%s -I DOCKER-USER -i %s -o %[2]s -j ACCEPT in %s, or sysctl -w %s=0 there", tool, bridge.Name, node.Name, key)
+			o.Advice = node.run("%s -I DOCKER-USER -i %s -o %[2]s -j ACCEPT", tool, bridge.Name) + ", or keep all bridged packets out: " + off
 		}
 		return false
 	}

@@ -21,7 +21,7 @@ func (n *Node) martian(d *Device, p Packet) (Obstacle, bool) {
 		o.Sentence = fmt.Sprintf("%s is no address that a packet can come from", p.Src)
 	case !localnet && (p.Src.IsLoopback() || p.Dst.IsLoopback()):
 		o.Sentence = fmt.Sprintf("%s takes no packet of 127.0.0.0/8 from %s", n.Name, d.Name)
-		o.Advice = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.route_localnet=1 in %s", d.Name, n.Name)
+		o.Advice = n.run("sysctl -w net.ipv4.conf.%s.route_localnet=1", d.Name)
 	default:
 		return o, false
 	}
@@ -55,7 +55,7 @@ func (n *Node) reverse(d *Device, f Flow, out string) (Obstacle, bool) {
 	own := n.setting(d.Name, "accept_local", false) == 1
 	if n.Local(f.Src) && !own {
 		o.Sentence = fmt.Sprintf("%s has the packet's source %s itself, and takes none of these from %s", n.Name, f.Src, d.Name)
-		o.Advice = fmt.Sprintf("give the sender another address, or sysctl -w net.ipv4.conf.%s.accept_local=1 in %s", d.Name, n.Name)
+		o.Advice = "give the sender another address, or " + n.run("sysctl -w net.ipv4.conf.%s.accept_local=1", d.Name)
 		return o, true
 	}
 	mode := n.setting(d.Name, "rp_filter", true)
@@ -72,7 +72,7 @@ func (n *Node) reverse(d *Device, f Flow, out string) (Obstacle, bool) {
 	}
 	o.Code = ReversePath
 	o.Sentence = fmt.Sprintf("rp_filter of %s:%s drops it: answers to %s would go %s", n.Name, d.Name, f.Src, leaving(r))
-	o.Advice = fmt.Sprintf("route %s by %s, or sysctl -w net.ipv4.conf.%s.rp_filter=2 (and not 1 for all) in %s", f.Src, d.Name, d.Name, n.Name)
+	o.Advice = fmt.Sprintf("route %s by %s, or be loose: ", f.Src, d.Name) + n.run("sysctl -w net.ipv4.conf.%s.rp_filter=2", d.Name)
 	return o, true
 }
 
@@ -108,7 +108,7 @@ func (w *walker) answered(node *Node, d *Device) bool {
 	if echo && node.Sysctls[key] == "1" {
 		w.stop(Obstacle{Code: Ignored, Node: node.Name, Device: d.Name,
 			Sentence: fmt.Sprintf("%s does not answer echo requests (%s=1)", node.Name, key),
-			Advice:   fmt.Sprintf("sysctl -w %s=0 in %s", key, node.Name)})
+			Advice:   node.run("sysctl -w %s=0", key)})
 		return false
 	}
 	proto := map[uint8]string{TCP: "tcp", UDP: "udp"}[p.Proto]
@@ -125,7 +125,7 @@ func (w *walker) answered(node *Node, d *Device) bool {
 	if addr, ok := node.listensElsewhere(proto, p.Dport); ok {
 		o.Sentence += fmt.Sprintf(" at %s, only at %s", p.Dst, addr)
 	}
-	o.Advice = "start the service there, or look at which address and port it listens (ss -ltun)"
+	o.Advice = "start the service there, or look at which address and port it listens: " + node.run("ss -ltun")
 	w.stop(o)
 	return false
 }
@@ -172,7 +172,7 @@ func (w *walker) guests(node *Node, d *Device, hook string) bool {
 			Sentence: fmt.Sprintf("what the %s does at %s:%s %s is not known", p, node.Name, d.Name, hook)}
 		if strings.HasPrefix(name, "filter_") || strings.HasPrefix(name, "nsbpf/") {
 			o.Sentence = fmt.Sprintf("a filter of nsbpf's stands at %s:%s %s, and may drop it", node.Name, d.Name, hook)
-			o.Advice = "nsbpf filter ls"
+			o.Advice = "`nsbpf filter ls`"
 		}
 		w.doubt(o)
 	}

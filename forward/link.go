@@ -80,13 +80,13 @@ func (g *segment) shut(s spot, closed bool, code Code, sentence, advice string) 
 
 func (g *segment) down(s spot) bool {
 	return g.shut(s, !s.device.Up, DeviceDown, fmt.Sprintf("%s:%s is down", s.node.Name, s.device.Name),
-		fmt.Sprintf("ip link set %s up in %s", s.device.Name, s.node.Name))
+		s.node.run("ip link set %s up", s.device.Name))
 }
 
 func (g *segment) closed(s spot) bool {
 	return g.shut(s, s.device.Port != "forwarding", PortState,
 		fmt.Sprintf("%s:%s, a port of %s, is in state %s", s.node.Name, s.device.Name, s.device.Master, cmp.Or(s.device.Port, "unknown")),
-		fmt.Sprintf("wait for spanning tree, or ip link set %s type bridge stp_state 0", s.device.Master))
+		"wait for spanning tree, or "+s.node.run("ip link set %s type bridge stp_state 0", s.device.Master))
 }
 
 func (g *segment) wire(s spot) {
@@ -124,7 +124,7 @@ func (g *segment) bridge(node *Node, name string, in *Device) {
 		}
 		if g.shut(s, in != nil && in.Isolated && p.Isolated, PortState,
 			fmt.Sprintf("%s and its neighbour port are isolated in %s, and do not reach each other", p.Name, node.Name),
-			"bridge link set dev "+p.Name+" isolated off") {
+			node.run("bridge link set dev %s isolated off", p.Name)) {
 			continue
 		}
 		g.seen[p] = true
@@ -231,7 +231,7 @@ func (w *walker) knownAs(node *Node, d *Device, next netip.Addr, entry *Neighbou
 	}
 	o := Obstacle{Code: Unresolved, Node: node.Name, Device: d.Name,
 		Sentence: fmt.Sprintf("%s sends packets for %s to %s (neighbour entry %s), and nobody that %s reaches has that address", node.Name, next, entry.MAC, strings.ToUpper(entry.State), d.Name),
-		Advice:   fmt.Sprintf("ip neigh del %s dev %s in %s", next, d.Name, node.Name)}
+		Advice:   node.run("ip neigh del %s dev %s", next, d.Name)}
 	if shut, ok := reach.shutOff(func(s spot) bool { return s.device.MAC == entry.MAC }); ok {
 		o = shut
 	}
@@ -253,6 +253,9 @@ func (w *walker) transmit(node *Node, d *Device, to neighbour) {
 			w.doubt(Obstacle{Code: NotFollowed, Node: node.Name, Device: d.Name,
 				Sentence: fmt.Sprintf("what happens in %s, a device of kind %s, is not followed", d.Name, d.Kind)})
 		}
+		if !to.all {
+			w.exit = &exit{spot{node, d}, w.from}
+		}
 		w.finish(LeftLab, node.Name)
 		return
 	}
@@ -266,7 +269,7 @@ func (w *walker) transmit(node *Node, d *Device, to neighbour) {
 		w.stop(Obstacle{Code: TooBig, Node: other.node.Name, Device: other.device.Name,
 			Sentence: fmt.Sprintf("%d bytes are more than the MTU %d of %s:%s, at the other end of %s:%s, which tells nobody",
 				w.size(), other.device.MTU, other.node.Name, other.device.Name, node.Name, d.Name),
-			Advice: fmt.Sprintf("give both ends the same MTU: ip link set %s mtu %d in %s", other.device.Name, d.MTU, other.node.Name)})
+			Advice: "give both ends the same MTU: " + other.node.run("ip link set %s mtu %d", other.device.Name, d.MTU)})
 		return
 	}
 	w.arrive(other, to)
@@ -284,7 +287,7 @@ func (w *walker) arrive(s spot, to neighbour) {
 	if !s.device.Up {
 		w.stop(Obstacle{Code: DeviceDown, Node: s.node.Name, Device: s.device.Name,
 			Sentence: fmt.Sprintf("%s:%s is down", s.node.Name, s.device.Name),
-			Advice:   fmt.Sprintf("ip link set %s up in %s", s.device.Name, s.node.Name)})
+			Advice:   s.node.run("ip link set %s up", s.device.Name)})
 		return
 	}
 	w.pkt.Mark = 0

@@ -1,5 +1,7 @@
 package forward
 
+import "fmt"
+
 // Effect is what an [Obstacle] does to a packet.
 type Effect string
 
@@ -33,6 +35,7 @@ const (
 	Ignored       Code = "ignored"       // echo requests are not answered
 	FamilyOff     Code = "disabled"      // disable_ipv6
 	NotFollowed   Code = "not_followed"  // what this package does not know
+	Outside       Code = "outside"       // what is outside the lab is not known
 	Endless       Code = "loop"          // it goes in circles
 	SeveralRoutes Code = "route_unknown" // which route is taken cannot be told
 )
@@ -49,5 +52,12 @@ type Obstacle struct {
 	// Step is the index of the step behind which it stands; -1: before the first.
 	Step     int    `json:"step"`
 	Sentence string `json:"sentence"`
-	Advice   string `json:"advice,omitempty"`
+	// Advice is what mends it. Commands stand in backquotes and can be run as they
+	// are, but for words in capitals.
+	Advice string `json:"advice,omitempty"`
+}
+
+// run returns the command that runs a command in the node, as advice has it.
+func (n *Node) run(format string, args ...any) string {
+	return "`nsbpf exec " + n.Name + " -- " + fmt.Sprintf(format, args...) + "`"
 }

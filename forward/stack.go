@@ -53,7 +53,7 @@ func (w *walker) loop(node *Node) {
 	if lo == nil || !lo.Up {
 		w.stop(Obstacle{Code: DeviceDown, Node: node.Name, Device: "lo",
 			Sentence: fmt.Sprintf("lo is down in %s, and what the node sends to itself goes by it", node.Name),
-			Advice:   "ip link set lo up"})
+			Advice:   node.run("ip link set lo up")})
 		return
 	}
 	if w.hook(node, w.place("postrouting", "", "lo")) && w.hook(node, w.place("prerouting", "lo", "")) {
@@ -89,7 +89,7 @@ func (w *walker) routed(node *Node, r Ruled, in string) bool {
 	case "none":
 		o.Code = NoRoute
 		o.Sentence = fmt.Sprintf("%s has no route to %s", node.Name, w.pkt.Dst)
-		o.Advice = fmt.Sprintf("ip route add %s via GATEWAY in %s, or a default route", w.pkt.Dst, node.Name)
+		o.Advice = node.run("%s route add %s via GATEWAY", ipTool(w.pkt.Dst), w.pkt.Dst) + ", or a default route"
 		if w.pkt.Dst.IsLinkLocalUnicast() {
 			o.Advice = fmt.Sprintf("name the device: %s%%DEVICE", w.pkt.Dst)
 		}
@@ -103,6 +103,14 @@ func (w *walker) routed(node *Node, r Ruled, in string) bool {
 	}
 	w.stop(o)
 	return false
+}
+
+// ipTool returns the ip command of an address's family.
+func ipTool(a netip.Addr) string {
+	if a.Is4() {
+		return "ip"
+	}
+	return "ip -6"
 }
 
 // emit lets a routed packet out of a node.
@@ -123,7 +131,7 @@ func (w *walker) emit(node *Node, r Ruled) {
 	}
 	if !d.Up {
 		w.stop(Obstacle{Code: DeviceDown, Node: node.Name, Device: d.Name,
-			Sentence: fmt.Sprintf("%s is down in %s", d.Name, node.Name), Advice: "ip link set " + d.Name + " up"})
+			Sentence: fmt.Sprintf("%s is down in %s", d.Name, node.Name), Advice: node.run("ip link set %s up", d.Name)})
 		return
 	}
 	next := w.pkt.Dst
@@ -134,6 +142,7 @@ func (w *walker) emit(node *Node, r Ruled) {
 	if !ok || !w.guests(node, d, "egress") {
 		return
 	}
+	w.from = spot{node, d}
 	w.step(node, d, hop.Egress)
 	w.transmit(node, d, to)
 }
@@ -166,7 +175,7 @@ func (w *walker) fits(node *Node, d *Device, r Ruled) bool {
 		Advice:   fmt.Sprintf("raise the MTU of the link, or send no more than %d bytes", mtu)}
 	if mtu != d.MTU {
 		o.Sentence = fmt.Sprintf("%d bytes are more than the MTU %d of the route %s in %s, and must not be fragmented", w.size(), mtu, r, node.Name)
-		o.Advice = fmt.Sprintf("send no more than %d bytes; what %s learnt of a way is forgotten with ip route flush cache", mtu, node.Name)
+		o.Advice = fmt.Sprintf("send no more than %d bytes; what %s learnt of a way is forgotten with ", mtu, node.Name) + node.run("%s route flush cache", ipTool(w.pkt.Dst))
 	}
 	w.stop(o)
 	return false
@@ -178,7 +187,7 @@ func (w *walker) receive(node *Node, d *Device, filtered bool) {
 	if w.pkt.Dst.Is6() && node.Sysctls["net.ipv6.conf."+d.Name+".disable_ipv6"] == "1" {
 		w.stop(Obstacle{Code: FamilyOff, Node: node.Name, Device: d.Name,
 			Sentence: fmt.Sprintf("IPv6 is off at %s:%s", node.Name, d.Name),
-			Advice:   fmt.Sprintf("sysctl -w net.ipv6.conf.%s.disable_ipv6=0 in %s", d.Name, node.Name)})
+			Advice:   node.run("sysctl -w net.ipv6.conf.%s.disable_ipv6=0", d.Name)})
 		return
 	}
 	if !filtered {
@@ -246,10 +255,10 @@ func (w *walker) forwards(node *Node, d *Device) bool {
 	}
 	o := Obstacle{Code: NotForwarding, Node: node.Name, Device: d.Name,
 		Sentence: fmt.Sprintf("%s is not an address of %s, and %s does not forward (%s=0)", w.pkt.Dst, node.Name, node.Name, key),
-		Advice:   fmt.Sprintf("sysctl -w %s=1 in %s, if it is to be a router", key, node.Name)}
+		Advice:   node.run("sysctl -w %s=1", key) + ", if it is to be a router"}
 	if node.Sysctls[key] == "1" {
 		o.Sentence = fmt.Sprintf("%s does not forward what comes in by %s (net.ipv4.conf.%s.forwarding=0)", node.Name, d.Name, d.Name)
-		o.Advice = fmt.Sprintf("sysctl -w net.ipv4.conf.%s.forwarding=1 in %s", d.Name, node.Name)
+		o.Advice = node.run("sysctl -w net.ipv4.conf.%s.forwarding=1", d.Name)
 	}
 	w.stop(o)
 	return false

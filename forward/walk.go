@@ -20,7 +20,7 @@ const (
 
 // Journey is the way a packet takes by the configuration alone.
 type Journey struct {
-	From   string `json:"from"`
+	From   string `json:"from"`   // "": outside the lab
 	Packet Packet `json:"packet"` // as it is sent, its source chosen
 	Steps  []Step `json:"steps"`
 	End    End    `json:"end"`
@@ -28,7 +28,8 @@ type Journey struct {
 	// Obstacles in the order in which the packet meets them. Of those that stop it
 	// there is one at most, the last.
 	Obstacles []Obstacle `json:"obstacles"`
-	// Back is the way of the answer of one that was delivered.
+	// Back is the way of the answer to one that was delivered, or that left the lab:
+	// then the part of it in the lab, if there is an answer.
 	Back *Journey `json:"back,omitempty"`
 }
 
@@ -71,14 +72,16 @@ type walker struct {
 	track tracked // in the node where the packet is
 	done  bool
 	link  bool  // it does not leave the link: it is of neighbour discovery
+	from  spot  // the device that sent it on the link where it is
+	exit  *exit // by which it left the lab; nil: it did not, or to more than one
 	nat   []NAT // to be told at the next step
 	route string
 }
 
 // Walk follows a packet that the node from sends through the configuration, and
-// the answer back if it is delivered. What cannot be told from the
-// configuration is an obstacle whose effect is [Unknown]; the walk goes on as if
-// it were none.
+// the answer back if it is delivered. If it leaves the lab it follows the answer
+// that may come in there. What cannot be told from the configuration is an
+// obstacle whose effect is [Unknown]; the walk goes on as if it were none.
 //
 // Fields of p that are zero are chosen as the kernel would: the source by the
 // route; TTL 64; the length of a small packet. It is an error if the node does
@@ -94,12 +97,7 @@ func Walk(net *Net, from string, p Packet) (*Journey, error) {
 	p = p.complete()
 	w := &walker{net: net, conns: map[string][]*conn{}}
 	j := w.send(node, p)
-	if j.End != Delivered || !answers(p) {
-		return j, nil
-	}
-	if at := net.Node(j.At); at != nil {
-		j.Back = w.send(at, w.pkt.reply())
-	}
+	j.Back = w.answer()
 	return j, nil
 }
 
@@ -141,10 +139,15 @@ func answers(p Packet) bool {
 
 // send follows a packet from the node that makes it.
 func (w *walker) send(node *Node, p Packet) *Journey {
-	w.j = &Journey{From: node.Name, Packet: p, End: Lost, At: node.Name}
-	w.pkt, w.piece, w.done, w.nat, w.route = p, 0, false, nil, ""
+	w.begin(node.Name, p)
 	w.originate(node)
 	return w.j
+}
+
+// begin begins a journey.
+func (w *walker) begin(from string, p Packet) {
+	w.j = &Journey{From: from, Packet: p, End: Lost, At: from}
+	w.pkt, w.piece, w.done, w.exit, w.nat, w.route = p, 0, false, nil, nil, ""
 }
 
 // step adds a hop.
@@ -240,7 +243,7 @@ func (w *walker) hook(node *Node, at place, masq ...Ruled) bool {
 		w.doubt(Obstacle{
 			Code: Legacy, Node: node.Name, Hook: at.hook,
 			Sentence: fmt.Sprintf("what rules of iptables-legacy do in %s, %s, is not known (table %s)", node.Name, at.hook, strings.Join(tables, ", ")),
-			Advice:   fmt.Sprintf("%stables-legacy-save in %s", at.family, node.Name),
+			Advice:   node.run("%stables-legacy-save", at.family),
 		})
 	}
 	p := node.hook(at, &w.pkt, &w.track, node.masquerade(at, &w.pkt, masq))
@@ -267,19 +270,31 @@ func (w *walker) hook(node *Node, at place, masq ...Ruled) bool {
 		return true
 	}
 	o.Sentence = fmt.Sprintf("%s by %s in %s, %s", map[string]string{"drop": "dropped", "reject": "rejected"}[p.verdict], p.rule, node.Name, at.hook)
-	o.Advice = "accept it in that chain, before the rule"
-	if p.rule.Handle == 0 {
-		o.Advice = "add a rule to that chain that accepts it: an accept in another table does not undo its policy"
-	}
+	o.Advice = node.accepting(&p.rule, at)
 	if node.docker(&p.rule) && at.hook == "forward" {
 		tool := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[p.rule.Family]
-		answers := tool + " -I DOCKER-USER -i %s -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-		if o.Advice = fmt.Sprintf(answers+" in %s", at.in, at.out, node.Name); !w.track.reply {
-			o.Advice = fmt.Sprintf("%s -I DOCKER-USER -i %s -o %s -j ACCEPT in %s, and "+answers+" for the answers", tool, at.in, at.out, node.Name, at.out, at.in)
+		const answers = "%s -I DOCKER-USER -i %s -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+		if o.Advice = node.run(answers, tool, at.in, at.out); !w.track.reply {
+			o.Advice = node.run("%s -I DOCKER-USER -i %s -o %s -j ACCEPT", tool, at.in, at.out) +
+				", and for the answers " + node.run(answers, tool, at.out, at.in)
 		}
 	}
 	w.stop(o)
 	return false
+}
+
+// accepting says how a packet at a place gets past the rule that stops it.
+func (n *Node) accepting(r *RuleAt, at place) string {
+	chain := r.Family + " " + r.Table + " " + r.Chain
+	if r.Handle != 0 {
+		return fmt.Sprintf("remove it with %s, or accept the packet in front of it", n.run("nft delete rule %s handle %d", chain, r.Handle))
+	}
+	for _, end := range [...][2]string{{"iifname", at.in}, {"oifname", at.out}} {
+		if end[1] != "" {
+			chain += " " + end[0] + " " + end[1]
+		}
+	}
+	return n.run("nft add rule %s accept", chain) + "; an accept in another table does not undo the policy"
 }
 
 // told says whether there is an obstacle of that kind in the node already.

@@ -86,7 +86,7 @@ func TestDiscovery(t *testing.T) {
 	o := j.stop()
 	if o == nil || len(j.Steps) != 0 || o.Node != "left" || o.Code != Unresolved ||
 		!strings.Contains(o.Sentence, "the question who has fd16::20: dropped by `policy drop` (table ip6 filter, chain FORWARD) in host, forward; it is bridged by br0") ||
-		!strings.HasPrefix(o.Advice, "ip6tables -I DOCKER-USER -i br0 -o br0 -j ACCEPT in host") {
+		!strings.HasPrefix(o.Advice, "`nsbpf exec host -- ip6tables -I DOCKER-USER -i br0 -o br0 -j ACCEPT`, or ") {
 		t.Errorf("%d steps, stopped by %+v", len(j.Steps), o)
 	}
 	ask := Solicitation(addr("fd16::10"), addr("fd16::20"))

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/nsbpf/nsbpf/assert"
 )
 
@@ -51,7 +53,18 @@ func asserted(t *testing.T) *Asserted {
 func TestAssert(t *testing.T) {
 	golden(t, "assert.txt", func(w io.Writer) error { return AssertText(w, asserted(t), Style{}) })
 	golden(t, "assert-colour.txt", func(w io.Writer) error { return AssertText(w, asserted(t), Colour) })
-	golden(t, "assert.tap", func(w io.Writer) error { return AssertTAP(w, asserted(t)) })
+	tap := golden(t, "assert.tap", func(w io.Writer) error { return AssertTAP(w, asserted(t)) })
+	for _, block := range strings.Split(tap, "  ---\n")[1:] {
+		text, _, _ := strings.Cut(block, "  ...\n")
+		var doc struct {
+			At       string
+			Tries    int
+			Failures []struct{ What, Text string }
+		}
+		if err := yaml.Unmarshal([]byte(text), &doc); err != nil || doc.At == "" || doc.Tries == 0 {
+			t.Errorf("the diagnostics are not YAML: %v\n%s", err, text)
+		}
+	}
 	goldenJSON(t, "assert.json", "nsbpf.assert/1", func(w io.Writer) error { return AssertJSON(w, asserted(t)) })
 }
 

@@ -29,7 +29,11 @@ func JourneyText(w io.Writer, j *forward.Journey, style Style) error {
 	}
 	t.way("predicted")
 	if t.j = j.Back; t.j != nil {
-		t.way("and the answer")
+		title := "and the answer"
+		if t.j.From == "" {
+			title = "and an answer"
+		}
+		t.way(title)
 	}
 	_, err := io.WriteString(w, t.String())
 	return err

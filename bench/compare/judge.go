@@ -158,3 +158,11 @@ func Change(worse float64) string {
 	}
 	return Percent(worse) + " worse"
 }
+
+// Signed returns a change, as a part of 1, with its sign, as in +3.2 %.
+func Signed(x float64) string {
+	if x < 0 {
+		return "−" + Percent(-x)
+	}
+	return "+" + Percent(x)
+}

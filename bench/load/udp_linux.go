@@ -53,7 +53,25 @@ func (r *running) udp(ctx context.Context, lost *losses) error {
 	r.out.Elapsed = c.end.or(time.Since(r.start))
 	r.out.Sent, r.out.Received = c.sent.load(), c.received.load()
 	r.out.Refused = c.refused.Load()
-	return err
+	if err != nil || lost.coll != nil {
+		return err
+	}
+	return r.countSockets(to)
+}
+
+// countSockets enters what the sockets had no room for, where the kernel does not
+// say what it drops.
+func (r *running) countSockets(to []socket) error {
+	for _, s := range to {
+		n, err := s.drops()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			r.out.Lost = append(r.out.Lost, Loss{Place: "socket", Node: r.To.Node, Packets: n})
+		}
+	}
+	return nil
 }
 
 // counters are what the threads of a load count together.

@@ -17,8 +17,8 @@ func Ratio(a, b []float64, confidence float64) Interval {
 	}
 	q := newQuotients(a, b)
 	all := m * n
-	center := kth(q, (all + 1) / 2)
-	if high := kth(q, all/2 + 1); !math.IsInf(high, 0) {
+	center := kth(q, (all+1)/2)
+	if high := kth(q, all/2+1); !math.IsInf(high, 0) {
 		center = math.Sqrt(center * high)
 	}
 	whole := Interval{center, kth(q, 1), kth(q, all), 0}
@@ -35,7 +35,7 @@ func Ratio(a, b []float64, confidence float64) Interval {
 		return whole
 	}
 	k := int(half - z*sd)
-	return Interval{center, kth(q, k), kth(q, all + 1 - k), confidence}
+	return Interval{center, kth(q, k), kth(q, all+1-k), confidence}
 }
 
 // choose returns n over k, or more than any test needs.

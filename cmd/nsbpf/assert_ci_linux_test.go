@@ -42,9 +42,9 @@ func readYAML(t *testing.T, file string, v any) {
 	}
 }
 
-// TestAction runs the steps of the GitHub action as a runner does, with the program
-// of the test installed, on a network of which all holds and on one of which
-// something does not.
+// TestAction runs the steps of the GitHub action as a runner does, on networks of
+// which all holds and on one of which something does not. The first time nsbpf is
+// installed by its step, and then the program of the test is there.
 func TestAction(t *testing.T) {
 	testenv.Root(t)
 	var action ciAction
@@ -62,9 +62,10 @@ func TestAction(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			leavesNothing(t)
+			install := tt.name == "expect" && !testing.Short()
 			tt.inputs["network"] = "examples/ci/network.yaml"
 			tt.inputs["junit"] = filepath.Join(t.TempDir(), "nsbpf.xml")
-			if code := action.run(t, tt.inputs); code != tt.code {
+			if code := action.run(t, tt.inputs, install); code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
 			}
 			isJUnit(t, tt.inputs["junit"], tt.failures)
@@ -73,10 +74,17 @@ func TestAction(t *testing.T) {
 }
 
 // run runs the steps and returns the first exit code that is not 0.
-func (a *ciAction) run(t *testing.T, inputs map[string]string) int {
+func (a *ciAction) run(t *testing.T, inputs map[string]string, install bool) int {
 	t.Helper()
+	source, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	temp := t.TempDir()
-	values := []string{"${{ github.action_path }}", "../..", "${{ runner.temp }}", temp}
+	if !install {
+		linkProgram(t, filepath.Join(temp, "nsbpf-bin"))
+	}
+	values := []string{"${{ github.action_path }}", source, "${{ runner.temp }}", temp}
 	for name, in := range a.Inputs {
 		value, given := inputs[name]
 		if !given {
@@ -90,17 +98,9 @@ func (a *ciAction) run(t *testing.T, inputs map[string]string) int {
 		}
 	}
 	fill := strings.NewReplacer(values...)
-	program, err := filepath.Abs(testenv.Tool(t, "nsbpf"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(temp, "nsbpf-bin")
-	if err := errors.Join(os.Mkdir(bin, 0o777), os.Symlink(program, filepath.Join(bin, "nsbpf"))); err != nil {
-		t.Fatal(err)
-	}
 	code := 0
 	for _, step := range a.Runs.Steps {
-		if step.Run == "" || step.Name == "Install nsbpf" || code != 0 && !strings.HasPrefix(step.If, "always()") {
+		if step.Run == "" || step.Name == "Install nsbpf" && !install || code != 0 && !strings.HasPrefix(step.If, "always()") {
 			continue
 		}
 		sh := exec.Command(step.Shell, "--noprofile", "--norc", "-eo", "pipefail", "-c", step.Run)
@@ -122,6 +122,18 @@ func (a *ciAction) run(t *testing.T, inputs map[string]string) int {
 		}
 	}
 	return code
+}
+
+// linkProgram makes the program of the test appear in a folder.
+func linkProgram(t *testing.T, bin string) {
+	t.Helper()
+	program, err := filepath.Abs(testenv.Tool(t, "nsbpf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Mkdir(bin, 0o777), os.Symlink(program, filepath.Join(bin, "nsbpf"))); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // isJUnit wants a document with those counts.

@@ -20,8 +20,7 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-// assertedRules are what packets of the tests of assertions meet in host, and
-// assertedServices where somebody listens.
+// assertedRules are what packets of the tests of assertions meet in host.
 const assertedRules = `table inet fw {
 	chain f { type filter hook forward priority 10; udp dport 53 drop; tcp dport 99 reject with tcp reset; }
 }`
@@ -80,6 +79,55 @@ func listenUDPAt(t *testing.T, node string, port uint16) {
 	t.Cleanup(func() { c.Close() })
 }
 
+// assertionCheck is an assertion, and what is to be said of it.
+type assertionCheck struct {
+	text string
+	what string // the first that does not hold; "": it does
+	says string // of it
+}
+
+// assertionChecks are of one family.
+func assertionChecks(family string) []assertionCheck {
+	via, exactly := "[left:left-veth, host:br0 in, host:eth0 out snat]", "[left:left-veth, host:left-br0-veth, host:br0, host:eth0 snat, wan:eth0]"
+	source, other, nowhere := "192.0.2.2", "172.16.16.10", "203.0.113.9"
+	if family == "ip6" {
+		source, other, nowhere = "2001:db8::2", "fd16::10", "2001:db8:113::9"
+	}
+	to := func(proto string) string { return "left -> wan " + family + " " + proto }
+	not := func(proto string) string { return "left -x-> wan " + family + " " + proto }
+	long := func(packet, rest string) string { return "{packet: " + packet + ", " + rest + "}" }
+	return []assertionCheck{
+		{text: to("icmp")},
+		{text: to("tcp/80")},
+		{text: to("udp/9000")},
+		{to("tcp/81"), "packet", "nobody listens"},
+		{to("udp/81"), "packet", "nobody listens"},
+		{to("udp/53"), "packet", "dropped in host, forward: rule `udp dport 53 drop` of table inet fw"},
+		{text: not("udp/53")},
+		{text: not("tcp/99")},
+		{not("tcp/80"), "packet", "it came to its destination: answered by SYN-ACK"},
+		{not("tcp/81"), "packet", "it came to its destination"},
+		{not("icmp"), "packet", "it came to its destination: answered by echo reply"},
+		{text: "right -x-> " + nowhere + " icmp"},
+		{"right -> " + nowhere + " icmp", "packet", "unreachable"},
+		{text: long(to("icmp"), "via: "+via)},
+		{long(to("icmp"), "via: [right:right-veth]"), "via", "it did not pass right:right-veth"},
+		{long(to("icmp"), "via: [host:eth0 dnat]"), "via", "it did not pass host:eth0 dnat"},
+		{text: long(to("icmp"), "exactly: "+exactly)},
+		{long(to("icmp"), "exactly: "+via), "exactly", "it passed host:left-br0-veth in, where host:br0 in was to be"},
+		{text: long(to("icmp"), "source: '"+source+"'")},
+		{long(to("icmp"), "source: '"+other+"'"), "source", "the receiver sees " + source},
+		{text: long(to("tcp/80"), "source: '"+source+"'")},
+		{text: long(to("icmp"), "latency: {p50: < 1s, max: < 5s}, rtt: < 5s, loss: < 1%, count: 20")},
+		{long(to("icmp"), "latency: < 1ns, count: 3"), "latency", "want max < 1ns"},
+		{long(to("icmp"), "rtt: {min: '> 1h'}, count: 3"), "rtt", "want min > 1h"},
+		{long(to("udp/53"), "loss: < 50%, count: 4"), "loss", "100% of 4 lost"},
+		{text: long(not("udp/53"), "dropped: {in: host, hook: forward, reason: netfilter_drop, by: table inet fw}")},
+		{long(not("udp/53"), "dropped: {in: wan}"), "dropped", "want in wan, is host"},
+		{long(not("udp/53"), "dropped: {by: table inet other}"), "dropped", "want by table inet other, is table inet fw"},
+	}
+}
+
 // TestAssertions asks assertions of each kind, that hold and that do not, of IPv4
 // and of IPv6.
 func TestAssertions(t *testing.T) {
@@ -93,53 +141,7 @@ func TestAssertions(t *testing.T) {
 	testenv.Run(t, "nsbpf", "exec", "right", "--", "ip", "route", "add", "unreachable", "2001:db8:113::/48")
 	warmUp(t)
 
-	type check struct {
-		text string
-		what string // the first that does not hold; "": it does
-		says string // of it
-	}
-	var checks []check
-	for i, family := range []string{"ip", "ip6"} {
-		via, source, other := "[left:left-veth, host:br0 in, host:eth0 out snat]", "192.0.2.2", "172.16.16.10"
-		exactly := "[left:left-veth, host:left-br0-veth, host:br0, host:eth0 snat, wan:eth0]"
-		nowhere := "203.0.113.9"
-		if i == 1 {
-			source, other, nowhere = "2001:db8::2", "fd16::10", "2001:db8:113::9"
-		}
-		to := func(proto string) string { return "left -> wan " + family + " " + proto }
-		not := func(proto string) string { return "left -x-> wan " + family + " " + proto }
-		long := func(packet, rest string) string { return "{packet: " + packet + ", " + rest + "}" }
-		checks = append(checks, []check{
-			{text: to("icmp")},
-			{text: to("tcp/80")},
-			{text: to("udp/9000")},
-			{to("tcp/81"), "packet", "nobody listens"},
-			{to("udp/81"), "packet", "nobody listens"},
-			{to("udp/53"), "packet", "dropped in host, forward: rule `udp dport 53 drop` of table inet fw"},
-			{text: not("udp/53")},
-			{text: not("tcp/99")},
-			{not("tcp/80"), "packet", "it came to its destination: answered by SYN-ACK"},
-			{not("tcp/81"), "packet", "it came to its destination"},
-			{not("icmp"), "packet", "it came to its destination: answered by echo reply"},
-			{text: "right -x-> " + nowhere + " icmp"},
-			{"right -> " + nowhere + " icmp", "packet", "unreachable"},
-			{text: long(to("icmp"), "via: "+via)},
-			{long(to("icmp"), "via: [right:right-veth]"), "via", "it did not pass right:right-veth"},
-			{long(to("icmp"), "via: [host:eth0 dnat]"), "via", "it did not pass host:eth0 dnat"},
-			{text: long(to("icmp"), "exactly: "+exactly)},
-			{long(to("icmp"), "exactly: "+via), "exactly", "it passed host:left-br0-veth in, where host:br0 in was to be"},
-			{text: long(to("icmp"), "source: '"+source+"'")},
-			{long(to("icmp"), "source: '"+other+"'"), "source", "the receiver sees " + source},
-			{text: long(to("tcp/80"), "source: '"+source+"'")},
-			{text: long(to("icmp"), "latency: {p50: < 1s, max: < 5s}, rtt: < 5s, loss: < 1%, count: 20")},
-			{long(to("icmp"), "latency: < 1ns, count: 3"), "latency", "want max < 1ns"},
-			{long(to("icmp"), "rtt: {min: '> 1h'}, count: 3"), "rtt", "want min > 1h"},
-			{long(to("udp/53"), "loss: < 50%, count: 4"), "loss", "100% of 4 lost"},
-			{text: long(not("udp/53"), "dropped: {in: host, hook: forward, reason: netfilter_drop, by: table inet fw}")},
-			{long(not("udp/53"), "dropped: {in: wan}"), "dropped", "want in wan, is host"},
-			{long(not("udp/53"), "dropped: {by: table inet other}"), "dropped", "want by table inet other, is table inet fw"},
-		}...)
-	}
+	checks := append(assertionChecks("ip"), assertionChecks("ip6")...)
 	var text strings.Builder
 	for _, c := range checks {
 		text.WriteString("- " + c.text + "\n")

@@ -97,8 +97,13 @@ func (k *asker) run(ctx context.Context, s *assert.Suite) ([]assert.Result, erro
 		return k.askAll(ctx, s, results)
 	})
 	end, err := k.live.follow(seen)
+	gone := err == nil && seen.Err() == nil // nobody ended it
 	stop()
-	if err := errors.Join(err, g.Wait()); err != nil {
+	err = errors.Join(err, g.Wait())
+	switch {
+	case gone:
+		return nil, fmt.Errorf("asking what is asserted of lab %q: it was taken down meanwhile", k.lab.Name)
+	case err != nil:
 		return nil, err
 	}
 	if n := end.Ledgers.Total.Lost; n > 0 {

@@ -37,7 +37,9 @@ way, and what will stop it or its answer. Nothing is sent.
 
 TO is a node of the lab or an address. PROTO is icmp (the default), udp or tcp.
 What the configuration does not tell is said to be unknown, in a line with a
-question mark. The exit code is 3 if something stops the packet or its answer.`,
+question mark: so is what is outside the lab, of which an answer to what left it
+is followed on its way in. The exit code is 3 if something stops the packet or its
+answer.`,
 		Example: `  nsbpf path left right
   nsbpf path left 8.8.8.8 tcp 443
   nsbpf path nat/left wan udp 53 --size 1400 && echo it goes through`,
@@ -96,9 +98,14 @@ func wayArgs(most int) cobra.PositionalArgs {
 // blocked is the error if something stops j or its answer. What it is was printed.
 func blocked(j *forward.Journey) error {
 	for _, way := range []*forward.Journey{j, j.Back} {
-		if way != nil && way.End == forward.Stopped {
-			return &exitError{exitBlocked, fmt.Errorf("%s will be stopped in %s", way.Packet, way.At)}
+		if way == nil || way.End != forward.Stopped {
+			continue
 		}
+		will := "will"
+		if way.From == "" { // from outside, if it comes at all
+			will = "would"
+		}
+		return &exitError{exitBlocked, fmt.Errorf("%s %s be stopped in %s", way.Packet, will, way.At)}
 	}
 	return nil
 }

@@ -240,6 +240,22 @@ func (p *pingPrinter) stop() *forward.Obstacle {
 	return nil
 }
 
+// unanswered says whether probes left the lab as predicted, and nothing came back.
+func (p *pingPrinter) unanswered() bool {
+	if p.journey == nil || p.journey.End != forward.LeftLab {
+		return false
+	}
+	left := false
+	for i := range p.report.Probes {
+		pr := &p.report.Probes[i]
+		if pr.Back != nil || pr.Answer != nil {
+			return false
+		}
+		left = left || pr.Forward != nil && pr.Forward.Verdict == trace.LeftLab
+	}
+	return left
+}
+
 // close prints what is left, and the totals.
 func (p *pingPrinter) close() error {
 	p.mutex.Lock()
@@ -248,6 +264,9 @@ func (p *pingPrinter) close() error {
 		return err
 	}
 	p.report.Stop = p.stop()
+	if p.unanswered() {
+		p.report.Differences = append(p.report.Differences, "return: nothing came in from outside the lab, of which nothing is known")
+	}
 	var err error
 	if p.flags.json {
 		err = report.PingJSON(p.out, &p.report)

@@ -37,9 +37,16 @@ var arrows = map[string][]string{
 	"rulings":          {"bpf", "collector", "trace", "internal/hop", "internal/netns"},
 	"ping":             {"bpf", "collector", "forward", "trace", "internal/hop", "internal/netns"},
 	"assert":           {"ping", "topology", "trace", "trace/why", "internal/hop", "internal/nearest", "internal/source"},
-	"report":           {"assert", "trace", "trace/diff", "trace/why", "collector", "bpf", "topology", "forward", "ping", "internal/hop"},
-	"bench":            {"loader", "collector", "internal/netns"},
-	"cmd/nsbpf": {"assert", "bench", "bpf", "collector", "loader", "report", "topology", "trace", "trace/filter",
+	"bench/stat":       {},
+	"bench/result":     {"bench/stat"},
+	"bench/compare":    {"bench/result", "bench/stat"},
+	"bench/format":     {"bench/compare", "bench/result"},
+	"bench/chart":      {"bench/result"},
+	"report":           {"bench/compare", "bench/result", "bench/stat", "assert", "trace", "trace/diff", "trace/why", "collector", "bpf", "topology", "forward", "ping", "internal/hop"},
+	"bench":            {"bench/load", "loader", "collector", "internal/netns"},
+	"bench/load":       {"bpf", "collector", "internal/netns", "internal/rtnl"},
+	"cmd/nsbpf": {"assert", "bench", "bench/chart", "bench/compare", "bench/format", "bench/result", "bench/stat",
+		"bpf", "collector", "loader", "report", "topology", "trace", "trace/filter",
 		"trace/diff", "trace/recording", "trace/why", "forward", "ping", "rulings", "rulings",
 		"internal/hop", "internal/nearest", "internal/netns", "internal/rcu"},
 	"internal/testenv": {"internal/netns", "internal/rtnl"},
@@ -80,7 +87,7 @@ func TestArrows(t *testing.T) {
 // The pure rooms decide; they neither ask the machine nor tell the user.
 func TestPureRooms(t *testing.T) {
 	impure := []string{"os/exec", "log", "log/slog", "net/http", "github.com/vishvananda/netlink"}
-	for _, pkg := range []string{"internal/hop", "internal/nearest", "trace", "trace/diff", "trace/filter", "trace/recording", "trace/why", "report"} {
+	for _, pkg := range []string{"bench/chart", "bench/compare", "bench/format", "bench/result", "bench/stat", "assert", "internal/hop", "internal/nearest", "internal/source", "trace", "trace/diff", "trace/filter", "trace/recording", "trace/why", "report"} {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, path.Join(module, pkg)).Output()
 		if err != nil {
 			t.Fatalf("go list %s: %v", pkg, err)

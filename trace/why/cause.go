@@ -20,10 +20,12 @@ type table struct {
 	Causes []cause
 }
 
-// Words of cause.Arm that are left out where it was armed.
+// Words of cause.Arm that are left out where it was armed, and the one that is added
+// where the kernel hides its functions.
 const (
-	armDrops   = "drops"
-	armExplain = "explain"
+	armDrops     = "drops"
+	armExplain   = "explain"
+	armFunctions = "functions"
 )
 
 // cause is one entry of the table. It is the one if the kernel's reason and
@@ -35,6 +37,7 @@ type cause struct {
 	Filtered  bool              // instead: a filter of the user's dropped it
 	Lost      bool              // instead: it was not seen again, and the kernel says nothing
 	Harmless  bool              // a packet that was delivered had done its work
+	Group     bool              // only of packets for more than one receiver
 	When      map[string]string // by the name of a value what it must be; see fits
 	Place     string            // where it happened; "": the node
 	Say       string            // the sentence, behind the place
@@ -56,6 +59,18 @@ func (k *cause) names(d *trace.Drop) bool {
 		reason, function, asks := strings.Cut(p, "@")
 		if (reason == "" || matches(reason, d.Reason)) && (!asks || matches(function, bare(d.Function))) {
 			return true
+		}
+	}
+	return false
+}
+
+// tells says whether it matters which function of the kernel's gave a reason.
+func (t *table) tells(reason string) bool {
+	for i := range t.Causes {
+		for _, p := range t.Causes[i].Kernel {
+			if r, _, asks := strings.Cut(p, "@"); asks && r == reason && !t.Causes[i].Harmless {
+				return true
+			}
 		}
 	}
 	return false

@@ -3,7 +3,6 @@ package why
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/nsbpf/nsbpf/forward"
@@ -24,21 +23,28 @@ func (s *scene) ruleKind() string {
 	return "rule"
 }
 
-// owner returns whose the chain is that dropped the packet, if that is known.
+// owner returns whose the chain is that dropped the packet, or, where no rule was
+// watched, whose the only one is that has policy drop; "" if that is not known.
 func (s *scene) owner() string {
-	r := s.drop.Rule
-	if r == nil || s.config == nil || r.Family != "ip" && r.Family != "ip6" || r.Table != "filter" {
+	if s.config == nil {
 		return ""
 	}
-	for _, t := range s.config.Tables {
-		if t.Family != r.Family || t.Name != r.Table {
-			continue
-		}
-		if slices.ContainsFunc(t.Chains, func(c forward.Chain) bool { return c.Name == "DOCKER-USER" }) {
+	r := s.drop.Rule
+	for i := range s.config.Tables {
+		t := &s.config.Tables[i]
+		dropped := r != nil && t.Family == r.Family && t.Name == r.Table ||
+			r == nil && s.policies() == "FORWARD of table "+t.Family+" "+t.Name
+		if dropped && dockers(t) {
 			return "Docker"
 		}
 	}
 	return ""
+}
+
+// policies lists the base chains at the hook where the packet ended that have policy
+// drop.
+func (s *scene) policies() string {
+	return s.chains(func(c *forward.Chain) bool { return c.Policy == "drop" })
 }
 
 // chains lists the base chains at the hook where the packet ended that want accepts.
@@ -180,15 +186,22 @@ func (s *scene) programs(direction string) string {
 	}
 	var names []string
 	for _, p := range d.Programs {
-		if name, ok := strings.CutPrefix(p, direction); ok && !slices.Contains(ours[:], name) {
+		if name, ok := strings.CutPrefix(p, direction); ok && !isOurs(name) {
 			names = append(names, name)
 		}
 	}
 	return strings.Join(names, ", ")
 }
 
-// ours are the names of nsbpf's own programs.
-var ours = [...]string{"count_tc", "gate_tc", "trace_tc", "filter_tc", "latency_tc"}
+// isOurs says whether a program at tc is nsbpf's own: by clsact it has its filter's
+// name, by tcx that of the function.
+func isOurs(name string) bool {
+	switch name {
+	case "count_tc", "gate_tc", "trace_tc", "filter_tc", "latency_tc":
+		return true
+	}
+	return strings.HasPrefix(name, "nsbpf/")
+}
 
 // fdbPort returns the port behind which the bridge knows the packet's destination.
 func (s *scene) fdbPort() string {

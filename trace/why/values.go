@@ -88,6 +88,7 @@ var values = map[string]func(*scene) string{
 		return is(p.TCPFlags == 0x10 && p.Len <= uint32(p.PayloadOff))
 	},
 	"syn":         func(s *scene) string { return is(s.packet.Packet.TCPFlags&2 != 0) },
+	"answer":      func(s *scene) string { return is(s.answers()) },
 	"group":       func(s *scene) string { return is(s.packet.IsGroup()) },
 	"bad-source":  func(s *scene) string { return is(s.packet.Src().IsMulticast() || s.packet.Src().IsLoopback()) },
 	"loopback":    func(s *scene) string { return is(s.packet.Src().IsLoopback() || s.packet.Dst().IsLoopback()) },
@@ -111,14 +112,15 @@ var values = map[string]func(*scene) string{
 	},
 	"owner":     (*scene).owner,
 	"chains":    func(s *scene) string { return s.chains(func(*forward.Chain) bool { return true }) },
-	"policy":    func(s *scene) string { return s.chains(func(c *forward.Chain) bool { return c.Policy == "drop" }) },
+	"policy":    (*scene).policies,
 	"legacy":    (*scene).legacy,
 	"bridge-nf": (*scene).bridgeNF,
 	"discovery-rule": func(s *scene) string {
 		return of(s.discovery(), func(o *forward.Obstacle) string { return o.Rule.String() })
 	},
-	"discovery-end": func(s *scene) string { return of(s.discovery(), func(o *forward.Obstacle) string { return o.Node }) },
-	"bridge-nf-on":  func(s *scene) string { return is(s.packet.IsIP() && s.set("1", s.bridgeNF()) != "") },
+	"discovery-end":    func(s *scene) string { return of(s.discovery(), func(o *forward.Obstacle) string { return o.Node }) },
+	"discovery-advice": func(s *scene) string { return of(s.discovery(), func(o *forward.Obstacle) string { return o.Advice }) },
+	"bridge-nf-on":     func(s *scene) string { return is(s.packet.IsIP() && s.set("1", s.bridgeNF()) != "") },
 
 	// Routing.
 	"route":          func(s *scene) string { return of(s.route(), (*forward.Ruled).String) },

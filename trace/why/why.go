@@ -77,8 +77,11 @@ func (s *scene) suits(k *cause) bool {
 	return true
 }
 
-// holds says whether what k asks for in When does.
+// holds says whether what k asks for in Group and When does.
 func (s *scene) holds(k *cause) bool {
+	if k.Group && !s.packet.IsGroup() {
+		return false
+	}
 	for name, pattern := range k.When {
 		if !fits(pattern, s.value(name)) {
 			return false
@@ -115,7 +118,20 @@ func (s *scene) conclude(k *cause, arms map[string]string) Conclusion {
 		}
 		c.Arm = append(c.Arm, arms[a])
 	}
+	if s.hidden() {
+		c.Arm = append(c.Arm, arms[armFunctions])
+	}
 	return c
+}
+
+// hidden says whether more would be known if the kernel did not hide its functions:
+// one of them tells what the reason does not, or at which hook of netfilter it was.
+func (s *scene) hidden() bool {
+	if s.drop == nil || s.drop.Function != "" || s.drop.Reason == "" {
+		return false
+	}
+	hook, asked := s.known["hook"]
+	return asked && hook == "" || causes().tells(s.drop.Reason)
 }
 
 // evidence lists what the conclusion rests on; the counters if it is not certain.

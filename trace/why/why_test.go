@@ -118,6 +118,13 @@ func set(name, value string) *forward.Node {
 	return n
 }
 
+// with returns host's configuration with programs at a device.
+func with(device string, programs ...string) *forward.Node {
+	n := host()
+	n.Device(device).Programs = programs
+	return n
+}
+
 // TestExplain compares the conclusions of one case each with testdata/explain.golden.
 func TestExplain(t *testing.T) {
 	policy := &trace.Rule{Family: "ip", Table: "filter", Chain: "FORWARD", Verdict: "drop"}
@@ -163,6 +170,14 @@ func TestExplain(t *testing.T) {
 		{"no socket, no configuration", Case{Path: pathOf(sighting(udp6), trace.Drop{Node: "wan", Device: "eth0", Reason: "NO_SOCKET", Function: "__udp6_lib_rcv"})}},
 		{"not specified", Case{Path: pathOf(sighting(icmp4), drop("NOT_SPECIFIED", "some_function")), Changed: map[string][]string{"host": {"Ip.InDiscards +1"}}}},
 		{"header at a bridge, of Linux 6.1", Case{Path: pathTo(sighting(udp4), 2, at("left-br0-veth", drop("NOT_SPECIFIED", "br_handle_frame"))), Nodes: []*forward.Node{set("net.bridge.bridge-nf-call-iptables", "1")}}},
+		{"tc by clsact", Case{Path: pathTo(sighting(udp4), 2, at("left-br0-veth", drop("TC_INGRESS", "__netif_receive_skb_core"))), Nodes: []*forward.Node{
+			with("left-br0-veth", "ingress nsbpf/nat/count", "ingress gate_tc", "egress other", "ingress bpf"),
+		}}},
+		{"sent again", Case{Path: func() *trace.Path {
+			p := pathOf(sighting(udp4), drop("TCP_INVALID_SEQUENCE", "tcp_validate_incoming"))
+			p.Attempt = 2
+			return p
+		}()}},
 		{"loopback source, of Linux 6.1", Case{Path: pathOf(sighting(packet{"127.0.0.1", "172.16.16.1", 17, 98, 64}), drop("NOT_SPECIFIED", "ip_rcv_finish_core"))}},
 		{"future", Case{Path: pathOf(sighting(icmp4), drop("MARTIANS_ATTACK", "ufo"))}},
 		{"own filter", Case{Path: func() *trace.Path {
