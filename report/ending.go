@@ -47,16 +47,43 @@ func (t *PathText) after() string {
 	return ", " + Duration(time.Duration(end-p.Steps[0].TimeNS))
 }
 
-// translator returns the rule that translated the packet on its way to l, if it
+// translations says how the packet was translated on its way to l, in the order in
+// which that happened, and by which rules as far as they are known.
+func (t *PathText) translations(l *line, c trace.Change) string {
+	words := c.Words()
+	if c&(trace.SNAT|trace.DNAT) == trace.SNAT|trace.DNAT {
+		words[0], words[1] = words[1], words[0] // where it goes is decided before where it comes from
+	}
+	var parts []string
+	known := false
+	for _, w := range words {
+		by := t.translator(l, w)
+		known = known || by != ""
+		parts = append(parts, w+by)
+	}
+	switch {
+	case len(parts) == 0:
+		return ""
+	case known:
+		return "   " + strings.Join(parts, ", ")
+	}
+	return "   " + strings.Join(parts, " ")
+}
+
+// translatesAt are the hooks of netfilter where rules translate.
+var translatesAt = map[string][2]string{"dnat": {"prerouting", "output"}, "snat": {"postrouting", "input"}}
+
+// translator returns the rule that did a translation on the packet's way to l, if it
 // is known.
-func (t *PathText) translator(l *line) string {
+func (t *PathText) translator(l *line, word string) string {
 	from := -1
 	if l.parent >= 0 {
 		from = t.lines[l.parent].first
 	}
-	node := t.hops[l.hop].Node
+	node, hooks := t.hops[l.hop].Node, translatesAt[word]
 	for i := range t.path.Rulings {
-		if r := &t.path.Rulings[i]; r.Node == node && !r.Rule.Ends() && r.Step >= from && r.Step <= l.first {
+		r := &t.path.Rulings[i]
+		if r.Node == node && !r.Rule.Ends() && (r.Hook == hooks[0] || r.Hook == hooks[1]) && r.Step >= from && r.Step <= l.first {
 			return " by table " + r.Rule.Family + " " + r.Rule.Table + ", chain " + r.Rule.Chain
 		}
 	}

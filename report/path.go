@@ -156,7 +156,7 @@ func (t *PathText) line(i int) {
 	}
 	switch {
 	case st.Change.Readdressed():
-		t.note(t.style.Note, t.ends(st), words(st.Change)+t.translator(l))
+		t.note(t.style.Note, t.ends(st), t.translations(l, st.Change))
 	case l.first == 0 && t.readdressed():
 		t.note("", t.ends(st), "")
 	}
@@ -265,13 +265,6 @@ func (t *PathText) ends(st *trace.Step) string {
 		b = appendField(b, "id", uint64(st.Packet.ICMPID))
 	}
 	return string(b)
-}
-
-func words(c trace.Change) string {
-	if s := c.String(); s != "" {
-		return "   " + s
-	}
-	return ""
 }
 
 // end says what became of what was not delivered.

@@ -79,6 +79,9 @@ func (rs *rulings) take(p *Path, g *graph) {
 		}
 	}
 	for i := range p.Steps {
+		if s, ok := p.halfway(i); ok {
+			look(&s)
+		}
 		look(&p.Steps[i].Sighting)
 	}
 	for i := range p.Drops {
@@ -119,7 +122,11 @@ func (p *Path) ruled(r *Ruling, g *graph) (is bool) {
 	}
 	r.Step = -1
 	for i := range p.Steps {
-		if st := &p.Steps[i]; sameHeaders(&st.Sighting, &r.Sighting) {
+		st := &p.Steps[i]
+		if s, ok := p.halfway(i); ok && g.node(st.Hop) == r.Node && sameHeaders(&s, &r.Sighting) {
+			r.Step, is = st.Prev, true
+		}
+		if sameHeaders(&st.Sighting, &r.Sighting) {
 			is = true
 			if g.node(st.Hop) == r.Node {
 				r.Step = i
@@ -132,6 +139,20 @@ func (p *Path) ruled(r *Ruling, g *graph) (is bool) {
 		}
 	}
 	return is
+}
+
+// halfway returns the packet as it was between step i and the one before, with its new
+// destination and its old source; ok is false unless both changed there.
+func (p *Path) halfway(i int) (s collector.Sighting, ok bool) {
+	const both = SNAT | DNAT
+	st := &p.Steps[i]
+	if st.Prev < 0 || st.Change&both != both {
+		return s, false
+	}
+	s = st.Sighting
+	was := &p.Steps[st.Prev].Packet
+	s.Packet.Src, s.Packet.Sport, s.Packet.ICMPID = was.Src, was.Sport, was.ICMPID
+	return s, true
 }
 
 // Ends says whether the verdict is the packet's end.

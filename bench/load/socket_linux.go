@@ -108,6 +108,16 @@ func (s socket) local() (netip.AddrPort, error) {
 	return netip.AddrPort{}, fmt.Errorf("getsockname: an address of another family")
 }
 
+// payload returns n bytes to send. They are written to: memory that never was is
+// one page of zeros for the kernel, which it copies faster than any program's data.
+func payload(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return b
+}
+
 // drops returns how many packets the kernel dropped because s had no room.
 func (s socket) drops() (uint64, error) {
 	const meminfo, dropsAt = 55, 8 // SO_MEMINFO, SK_MEMINFO_DROPS

@@ -49,7 +49,7 @@ func (r *running) tcp(ctx context.Context, lost *losses) error {
 
 // writeStream writes until the load is over, and then says that this was all.
 func (r *running) writeStream(s socket) error {
-	buf := make([]byte, r.Size)
+	buf := payload(r.Size)
 	for !r.over.Load() {
 		if _, err := s.writeFull(buf, r.over.Load); err != nil {
 			return err

@@ -113,11 +113,11 @@ func (r *running) openReceivers() (to []socket, at netip.AddrPort, err error) {
 
 // openSenders opens a connected socket for each flow.
 func (r *running) openSenders(at netip.AddrPort) (from []socket, err error) {
-	payload := r.Size - headers(r.ipv6())
+	segment := r.Size - headers(r.ipv6())
 	for range r.Flows {
 		var set []option
 		if r.GSO {
-			set = append(set, number(unix.IPPROTO_UDP, unix.UDP_SEGMENT, payload))
+			set = append(set, number(unix.IPPROTO_UDP, unix.UDP_SEGMENT, segment))
 		}
 		s, err := openSocket(r.From, unix.SOCK_DGRAM, netip.AddrPortFrom(anyAddr(r.From.Addr, r.ipv6()), 0), set...)
 		if err != nil {
@@ -176,8 +176,7 @@ func (r *running) outgoing() (out []message, packets int) {
 	}
 	out = make([]message, n)
 	for i := range out {
-		payload := sizes[i%len(sizes)] - headers(r.ipv6())
-		out[i].use(make([]byte, payload*packets))
+		out[i].use(payload((sizes[i%len(sizes)] - headers(r.ipv6())) * packets))
 	}
 	return out, packets
 }
@@ -191,7 +190,7 @@ func (r *running) receive(s socket, c *counters) error {
 	for i := range in {
 		in[i].use(make([]byte, size))
 	}
-	payload := uint64(r.Size) - c.overhead
+	segment := uint64(r.Size) - c.overhead
 	var n, bytes uint64
 	at := time.Now()
 	defer func() { c.received.add(n, bytes+n*c.overhead) }()
@@ -209,7 +208,7 @@ func (r *running) receive(s socket, c *counters) error {
 		for _, m := range in[:max(got, 0)] {
 			bytes += uint64(m.length)
 			if r.GSO { // GRO has put them together
-				n += (uint64(m.length) + payload - 1) / payload
+				n += (uint64(m.length) + segment - 1) / segment
 			} else {
 				n++
 			}
