@@ -101,7 +101,7 @@ static __always_inline bool write(struct xdp_md *ctx, const volatile struct shap
 /* Makes one frame of the next shape and flow. */
 static __always_inline bool make(struct xdp_md *ctx, struct tally *t)
 {
-	const volatile struct shape *s = &shapes[t->shape % MAX_SHAPES];
+	const volatile struct shape *s = &shapes[shape_count > 1 ? t->shape % MAX_SHAPES : 0];
 	__u32 len = s->len;
 
 	if (shape_count > 1 && bpf_xdp_adjust_tail(ctx, (int)(len - longest)))

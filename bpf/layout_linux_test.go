@@ -104,8 +104,8 @@ func objects(t *testing.T, order string) []*ebpf.CollectionSpec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 5 {
-		t.Fatalf("objects of %s: %v, want count, filter, trace, latency and explain", order, files)
+	if len(files) != 6 {
+		t.Fatalf("objects of %s: %v, want count, filter, trace, latency, explain and generate", order, files)
 	}
 	var specs []*ebpf.CollectionSpec
 	for _, f := range files {

@@ -65,7 +65,7 @@ func (t *PathText) translations(l *line, c trace.Change) string {
 	case len(parts) == 0:
 		return ""
 	case known:
-		return "   " + strings.Join(parts, ", ")
+		return "   " + strings.Join(parts, "; ")
 	}
 	return "   " + strings.Join(parts, " ")
 }

@@ -19,9 +19,29 @@ type notices struct {
 	head   int
 	sorted bool
 	drops  map[uint64]int // by skb, how many are in the queue
+	spare  []*Drop
 }
 
 func newNotices() notices { return notices{drops: make(map[uint64]int)} }
+
+// room returns a Drop for a notice, one of those that were freed if there is one.
+func (ns *notices) room() *Drop {
+	n := len(ns.spare) - 1
+	if n < 0 {
+		return new(Drop)
+	}
+	d := ns.spare[n]
+	ns.spare = ns.spare[:n]
+	return d
+}
+
+// free takes a Drop back that was told.
+func (ns *notices) free(d *Drop) {
+	const most = 1 << 12
+	if len(ns.spare) < most {
+		ns.spare = append(ns.spare, d)
+	}
+}
 
 func (ns *notices) push(n notice) {
 	ns.sorted = ns.sorted && (ns.head == len(ns.queue) || ns.queue[len(ns.queue)-1].timeNS <= n.timeNS)
@@ -85,7 +105,10 @@ func (ns *notices) release(limit uint64, tell func(*notice)) {
 		if n.drop != nil || n.passage.Skb != 0 {
 			tell(n)
 		}
-		n.drop = nil
+		if n.drop != nil {
+			ns.free(n.drop)
+			n.drop = nil
+		}
 	}
 	switch {
 	case ns.head == len(ns.queue):

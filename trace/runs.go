@@ -15,8 +15,9 @@ const copyWindow = 1_000_000
 // in are the caller's again afterwards, but not what their elements point to.
 func (j *Joiner) Add(in Input) {
 	for i := range in.Drops {
-		d := in.Drops[i]
-		j.notices.push(notice{timeNS: d.TimeNS, drop: &d})
+		d := j.notices.room()
+		*d = in.Drops[i]
+		j.notices.push(notice{timeNS: d.TimeNS, drop: d})
 	}
 	for _, p := range in.Passages {
 		j.notices.push(notice{timeNS: p.TimeNS, passage: p})
@@ -128,6 +129,7 @@ func (j *Joiner) dropOf(r *collector.Run) (_ *Drop, ok bool) {
 	j.totals.Drops++
 	d := j.notices.take(n)
 	if j.harmless(d) {
+		j.notices.free(d)
 		j.totals.DropsIgnored++
 		return nil, true
 	}
@@ -157,6 +159,7 @@ func (j *Joiner) emitWhole(r *collector.Run, v Verdict, d *Drop) {
 		v = Dropped
 		d.Step = o.End
 		o.Drops = append(o.Drops, *d)
+		j.notices.free(d)
 	}
 	o.Steps[o.End].Verdict = v
 	o.Verdict = v

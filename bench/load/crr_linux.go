@@ -21,7 +21,7 @@ func (r *running) crr(ctx context.Context, lost *losses) error {
 			ln.close()
 		}
 	}()
-	var at []unix.Sockaddr
+	var at []netip.AddrPort
 	n := listeners
 	if r.Port != 0 {
 		n = 1
@@ -31,7 +31,7 @@ func (r *running) crr(ctx context.Context, lost *losses) error {
 		if err != nil {
 			return err
 		}
-		lns, at = append(lns, ln), append(at, sockaddr(addr))
+		lns, at = append(lns, ln), append(at, addr)
 	}
 	var err error
 	if r.out.Congestion, err = unix.GetsockoptString(int(lns[0]), unix.IPPROTO_TCP, unix.TCP_CONGESTION); err != nil {
@@ -115,7 +115,7 @@ func (r *running) answerOne(s socket, buf []byte) error {
 }
 
 // transact is one connection, from the calling thread's namespace.
-func (r *running) transact(to unix.Sockaddr, buf []byte) (bool, error) {
+func (r *running) transact(to netip.AddrPort, buf []byte) (bool, error) {
 	addr := anyAddr(r.From.Addr, r.ipv6())
 	s, err := newSocket(unix.SOCK_STREAM, netip.AddrPortFrom(addr, 0), congestion(r.Congestion),
 		number(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1), number(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
@@ -136,9 +136,9 @@ func (r *running) transact(to unix.Sockaddr, buf []byte) (bool, error) {
 	return err == nil, err
 }
 
-func (r *running) exchange(s socket, to unix.Sockaddr, buf []byte) (bool, error) {
+func (r *running) exchange(s socket, to netip.AddrPort, buf []byte) (bool, error) {
 	for {
-		err := unix.Connect(int(s), to)
+		err := unix.Connect(int(s), sockaddr(to))
 		if err == nil || err == unix.EISCONN {
 			break
 		}

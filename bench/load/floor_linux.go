@@ -16,7 +16,7 @@ import (
 // floorFrames is how many frames [Floor] sends.
 const floorFrames = 1 << 21
 
-// Floor returns the time, of one thread's CPU clock, that the kernel takes for a
+// Floor returns the CPU time, as [Outcome.CPU] has it, that the kernel takes for a
 // frame of a load of mode PPS with nothing done to it: a program that redirects
 // all, and one at the other end that drops all. It is what PPS is to be measured by,
 // interleaved with it. The same paths are refused as by [Run].
@@ -80,13 +80,14 @@ func (r *running) floor(ctx context.Context) (time.Duration, error) {
 	threads := crew{ns: w.inside(self), cpus: r.CPUs}
 	stop := context.AfterFunc(ctx, threads.interrupt)
 	defer stop()
+	before := readMachineTime()
 	threads.start(0, func() error {
 		return runLive(redirect.FD(), w.ifindex, w.frame.bytes(r.Size), floorFrames)
 	})
 	if err := errors.Join(threads.join(), ctx.Err()); err != nil {
 		return 0, err
 	}
-	return threads.time() / floorFrames, nil
+	return (threads.time() + readMachineTime().softirqd - before.softirqd) / floorFrames, nil
 }
 
 func xdp(body ...asm.Instruction) (*ebpf.Program, error) {

@@ -98,6 +98,3 @@ func sum16(sum uint32) uint16 {
 	}
 	return uint16(sum)
 }
-
-// frameOf returns the length of the frame in which a datagram of n bytes goes.
-func frameOf(n int, v6 bool) int { return n + headers(v6) }

@@ -139,12 +139,17 @@ func TestFramesOfKernel(t *testing.T) {
 	}
 }
 
-// TestThroughput is loose, for machines are noisy: BenchmarkTCP compares well.
+// TestThroughput is loose: iperf3's own figure is three times as high in some
+// runs as in others. BenchmarkTCP compares medians.
 func TestThroughput(t *testing.T) {
 	l := newLab(t)
 	judge := iperf3(t, l, 0, 0)
+	before := arrived(t, "right", "eth0").Bytes
 	o := run(t, Spec{Mode: TCP, From: l.left, To: l.right, CPUs: []int{0}, Duration: 500 * time.Millisecond})
-	if ratio := o.BitRate() / judge; ratio < 0.3 || ratio > 3 {
+	if n := arrived(t, "right", "eth0").Bytes - before; n < o.Received.Bytes || n > o.Received.Bytes*11/10 {
+		t.Errorf("%d bytes arrived, but the device counted %d", o.Received.Bytes, n)
+	}
+	if ratio := o.BitRate() / judge; ratio < 0.5 || ratio > 10 {
 		t.Errorf("%.3g bit/s, iperf3 says %.3g", o.BitRate(), judge)
 	}
 	if o.Sent != o.Received && o.LostPackets() == 0 {

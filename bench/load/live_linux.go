@@ -110,10 +110,24 @@ func (r *running) inject(ctx context.Context, w *way, gens []*generator) error {
 				return nil
 			})
 		}
+		r.awaitFirst(gens)
 	})
 	close(ended)
 	watch.Wait()
 	return err
+}
+
+// awaitFirst returns when each generator has made a frame, or will make none: the
+// kernel takes tens of ms to prepare, which are not of the duration.
+func (r *running) awaitFirst(gens []*generator) {
+	for _, g := range gens {
+		for !r.over.Load() && !r.senders.failed() {
+			if t, err := g.tally(); err != nil || t.StartNs > 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // traffic returns what the nth thread's generator sends.
@@ -191,7 +205,7 @@ func (r *running) settleFrames(gens []*generator, sink *sink, before bpf.Arrival
 		return err
 	}
 	r.out.Received = Tally{got.Packets - before.Packets, got.Bytes - before.Bytes}
-	if first > 0 {
+	if first > 0 && first < r.overNS {
 		r.out.Elapsed = time.Duration(r.overNS - first)
 	}
 	return nil

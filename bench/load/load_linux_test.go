@@ -18,7 +18,12 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-const short = 100 * time.Millisecond
+const (
+	short = 100 * time.Millisecond
+	// others is how many packets that are not of a load, such as neighbour
+	// messages, pass meanwhile at most.
+	others = 20
+)
 
 // run is Run of a short load that must work.
 func run(t testing.TB, s Spec) Outcome {
@@ -36,20 +41,20 @@ func run(t testing.TB, s Spec) Outcome {
 	return o
 }
 
-// packets returns what `ip -s link` says of a device: packets in and out.
-func packets(t testing.TB, node, device string) (rx, tx uint64) {
+// arrived returns what `ip -s link` says that a device has received.
+func arrived(t testing.TB, node, device string) (rx Tally) {
 	t.Helper()
 	args := []string{"-j", "-s", "link", "show", device}
 	if node != "host" {
 		args = append([]string{"-n", node}, args...)
 	}
 	var links []struct {
-		Stats struct{ Rx, Tx struct{ Packets uint64 } } `json:"stats64"`
+		Stats struct{ Rx Tally } `json:"stats64"`
 	}
 	if err := json.Unmarshal([]byte(testenv.Run(t, "ip", args...)), &links); err != nil {
 		t.Fatal(err)
 	}
-	return links[0].Stats.Rx.Packets, links[0].Stats.Tx.Packets
+	return links[0].Stats.Rx
 }
 
 // Frames that arrived are those that the receiver's device counted; a few are
@@ -75,11 +80,10 @@ func TestFramesAreThoseOfTheDevice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			node, device := s.To.Node, s.To.Device
-			before, _ := packets(t, node, device)
+			before := arrived(t, node, device)
 			o := run(t, s)
-			after, _ := packets(t, node, device)
-			const others = 20
-			if n := after - before; n < o.Received.Packets || n > o.Received.Packets+others {
+			after := arrived(t, node, device)
+			if n := after.Packets - before.Packets; n < o.Received.Packets || n > o.Received.Packets+others {
 				t.Errorf("%d packets arrived, but the device counted %d", o.Received.Packets, n)
 			}
 			if sum := o.Received.Packets + o.LostPackets(); sum != o.Sent.Packets {
@@ -119,7 +123,7 @@ func TestLossesByPlace(t *testing.T) {
 		if err := json.Unmarshal([]byte(in("left", "tc", "-j", "-s", "qdisc", "show", "dev", "eth0")), &qdiscs); err != nil {
 			t.Fatal(err)
 		}
-		if n := lost(o, "qdisc", "left"); n == 0 || n != qdiscs[0].Drops {
+		if n := lost(o, "qdisc", "left"); n == 0 || n > qdiscs[0].Drops || n+others < qdiscs[0].Drops {
 			t.Errorf("lost %+v, but tc says %d", o.Lost, qdiscs[0].Drops)
 		}
 	})

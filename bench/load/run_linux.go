@@ -87,16 +87,16 @@ func (r *running) accounted(ctx context.Context, self *os.File) error {
 	return nil
 }
 
-// measure starts the threads that begin starts, lets them work for the duration or
+// measure starts the threads that begin starts, and when it returns lets them work for the duration or
 // until ctx ends, and joins them.
 func (r *running) measure(ctx context.Context, begin func()) error {
 	before := readMachineTime()
 	r.start = time.Now()
+	stop := context.AfterFunc(ctx, func() { r.over.Store(true) })
+	defer stop()
 	begin()
 	timer := time.AfterFunc(r.Duration, func() { r.over.Store(true) })
 	defer timer.Stop()
-	stop := context.AfterFunc(ctx, func() { r.over.Store(true) })
-	defer stop()
 	err := r.senders.join()
 	r.sent.Store(true)
 	err = errors.Join(err, r.receivers.join())

@@ -44,6 +44,13 @@ func (c *crew) join() error {
 	return errors.Join(c.errs...)
 }
 
+// failed reports whether one of the threads has.
+func (c *crew) failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.errs) > 0
+}
+
 func (c *crew) time() time.Duration { return time.Duration(c.cpu.Load()) }
 
 // pinned runs fn on one CPU, and adds up the time that it takes there.

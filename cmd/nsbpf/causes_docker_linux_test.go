@@ -107,6 +107,35 @@ func TestDocker(t *testing.T) {
 	}
 }
 
+// TestDockerAnswers checks what is said where what leaves the lab is accepted, and
+// the answers from outside are not: by path, and by ping, whose advice mends it. Then
+// nobody outside answers.
+func TestDockerAnswers(t *testing.T) {
+	testenv.Uplink(t)
+	withDocker(t, "28")
+	testenv.Run(t, "iptables", "-I", "DOCKER-USER", "-i", "br0", "-j", "ACCEPT")
+	upLab(t, "nat")
+	const to, stops = "8.8.8.8", "✗ dropped by `policy drop` (table ip filter, chain FORWARD) in host, forward\n" +
+		"    `nsbpf exec host -- iptables -I DOCKER-USER -i eth0 -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`"
+	out, code := ran(t, "nsbpf", "path", "nat/left", to)
+	if code != exitBlocked || !strings.Contains(out, "and an answer: ICMP echo reply 8.8.8.8 > 192.0.2.2") || !strings.Contains(out, stops) {
+		t.Errorf("path: exit code %d\n%s\nwant %s", code, out, stops)
+	}
+	const advice = "allow answers with `nsbpf exec host -- iptables -I DOCKER-USER -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`, or bring the lab up with --isolated\n"
+	out, code = ran(t, "nsbpf", "ping", "nat/left", to, "-c1", "--explain")
+	if code == 0 || !strings.Contains(out, advice) || !strings.Contains(out, "as predicted\n") {
+		t.Errorf("ping: exit code %d\n%s\nwant %s", code, out, advice)
+	}
+	testenv.Run(t, "sh", "-ec", commands(advice)[0])
+	testenv.Run(t, "nsbpf", "path", "nat/left", to)
+	testenv.Run(t, "nsbpf", "ping", "nat/left", to, "-c1")
+	testenv.Run(t, "ip", "netns", "exec", testenv.WAN, "sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+	out, code = ran(t, "nsbpf", "ping", "nat/left", to, "-c1")
+	if code == 0 || strings.Contains(out, "as predicted") || !strings.Contains(out, "return: nothing came in from outside the lab, of which nothing is known\n") {
+		t.Errorf("ping of what does not answer: exit code %d\n%s", code, out)
+	}
+}
+
 // withDocker gives the host Docker's rules for as long as the test lasts.
 func withDocker(t *testing.T, version string) {
 	t.Helper()
@@ -119,8 +148,20 @@ func withDocker(t *testing.T, version string) {
 	}
 }
 
-// allows are the commands of an advice of path's.
-var allows = regexp.MustCompile(`ip6?tables .*? ACCEPT\b`)
+// commands are those of an advice, but for what is advised instead of them.
+func commands(advice string) []string {
+	first, _, _ := strings.Cut(advice, ", or ")
+	var all []string
+	for i, command := range strings.Split(first, "`") {
+		if i%2 == 1 {
+			all = append(all, command)
+		}
+	}
+	return all
+}
+
+// advised is the line of path's output that advises something.
+var advised = regexp.MustCompile("(?m)^    `nsbpf exec .*$")
 
 // checkPath checks what is said before anything is sent, and by ping; then follows
 // the advice, and pings. It leaves the rules as they were.
@@ -133,7 +174,7 @@ func checkPath(t *testing.T, to, want string) {
 	if out, code := ran(t, "nsbpf", "ping", "nat/left", to, "-c1"); code == 0 || !strings.Contains(out, "as predicted") || !strings.Contains(out, "chain FORWARD") {
 		t.Errorf("ping: exit code %d\n%s", code, out)
 	}
-	for _, command := range allows.FindAllString(out, -1) {
+	for _, command := range commands(advised.FindString(out)) {
 		testenv.Run(t, "sh", "-ec", command)
 	}
 	forgetNeighbour(t)
@@ -161,10 +202,8 @@ func checkTrace(t *testing.T, f fault, six bool, to string) {
 	if got == nil || got.Code != f.code || got.Sentence != f.says[btoi(six)] {
 		t.Fatalf("concluded %+v\nwant %s: %s", got, f.code, f.says[btoi(six)])
 	}
-	for i, command := range strings.Split(got.Advice, "`") {
-		if i%2 == 1 {
-			testenv.Run(t, "sh", "-ec", command)
-		}
+	for _, command := range commands(got.Advice) {
+		testenv.Run(t, "sh", "-ec", command)
 	}
 	forgetNeighbour(t)
 	if p := f.traced(t, six, "not dropped"); p.Verdict != "delivered" && p.Verdict != "left_lab" {

@@ -31,8 +31,8 @@ func ruleFaults() []fault {
 		return []string{node + ": " + chain("inet fw", "c", hook, "") + "; nft add rule inet fw c udp dport 9999 drop"}
 	}
 	docker := []string{
-		"host: " + chain("ip filter", "FORWARD", "forward", "policy drop;") + "; nft add chain ip filter DOCKER-USER",
-		"host: " + chain("ip6 filter", "FORWARD", "forward", "policy drop;") + "; nft add chain ip6 filter DOCKER-USER",
+		"host: " + chain("ip filter", "FORWARD", "forward", "policy drop;") + "; nft add chain ip filter DOCKER-USER; nft add rule ip filter FORWARD counter jump DOCKER-USER",
+		"host: " + chain("ip6 filter", "FORWARD", "forward", "policy drop;") + "; nft add chain ip6 filter DOCKER-USER; nft add rule ip6 filter FORWARD counter jump DOCKER-USER",
 	}
 	rule := func(at string) [2]string {
 		return same("dropped in " + at + ": rule `udp dport 9999 drop` of table inet fw, chain c, handle 2")

@@ -31,6 +31,7 @@ type live struct {
 	losses  lossWatch
 	presence
 	counted time.Time       // when the ledgers were recorded last
+	drops   []trace.Drop    // room of tell's
 	looked  map[string]bool // nodes that were looked at for what is told now
 }
 
@@ -128,12 +129,13 @@ func (l *live) tell(batch *collector.Batch, until uint64) error {
 			return err
 		}
 	}
-	in := trace.Input{Runs: batch.Runs, Until: until}
+	in := trace.Input{Runs: batch.Runs, Drops: l.drops[:0], Until: until}
 	for i := range batch.Drops {
 		if d, ok := l.names.drop(&batch.Drops[i]); ok {
 			in.Drops = append(in.Drops, d)
 		}
 	}
+	l.drops = in.Drops
 	for i := range batch.Passages {
 		in.Passages = append(in.Passages, l.names.passage(&batch.Passages[i]))
 	}

@@ -15,6 +15,7 @@ type kernelNames struct {
 	lab     *topology.Lab
 	nodes   []string // by number
 	devices []map[uint32]string
+	symbols map[uint64]string // those that were looked up
 	// ours are the devices of the lab's in the real host, which has others; nil if
 	// it is no node of the lab.
 	ours map[string]bool
@@ -26,7 +27,7 @@ func openKernelNames(lab *topology.Lab, nodes []string) (*kernelNames, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := &kernelNames{kernel: k, lab: lab, nodes: nodes, devices: make([]map[uint32]string, len(nodes))}
+	names := &kernelNames{kernel: k, lab: lab, nodes: nodes, devices: make([]map[uint32]string, len(nodes)), symbols: make(map[uint64]string)}
 	if host := lab.Topology.Node(topology.HostNode); host != nil && host.Netns == "" {
 		names.host, names.ours = host.Name, make(map[string]bool)
 		for _, h := range lab.Topology.Hops(true) {
@@ -45,7 +46,7 @@ func (k *kernelNames) drop(d *bpf.Drop) (_ trace.Drop, ok bool) {
 		Sighting: collector.Sighting{Sighting: d.Seen},
 		Node:     k.node(d.Seen.Hop),
 		Reason:   k.kernel.Reason(d.Reason),
-		Function: k.kernel.Symbol(d.Location),
+		Function: k.symbol(d.Location),
 		Matched:  d.Matched != 0,
 		Followed: d.Followed != 0,
 	}
@@ -55,7 +56,7 @@ func (k *kernelNames) drop(d *bpf.Drop) (_ trace.Drop, ok bool) {
 		if at == 0 {
 			break
 		}
-		if s := k.kernel.Symbol(at); s != "" {
+		if s := k.symbol(at); s != "" {
 			out.Callers = append(out.Callers, s)
 		}
 	}
@@ -63,6 +64,17 @@ func (k *kernelNames) drop(d *bpf.Drop) (_ trace.Drop, ok bool) {
 		return out, false
 	}
 	return out, true
+}
+
+// symbol returns the name of the function that an address is in. Of a flood of drops
+// all are in few places.
+func (k *kernelNames) symbol(at uint64) string {
+	s, ok := k.symbols[at]
+	if !ok {
+		s = k.kernel.Symbol(at)
+		k.symbols[at] = s
+	}
+	return s
 }
 
 func (k *kernelNames) passage(p *bpf.Passage) trace.Passage {

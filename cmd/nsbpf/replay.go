@@ -32,6 +32,9 @@ the recorded packets, at whatever hop they were.`,
   nsbpf replay https.ndjson -w https.pcapng -q`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkChosenFirst(c.Flags()); err != nil {
+				return err
+			}
 			expr := ""
 			if len(args) > 1 {
 				expr = args[1]
@@ -45,6 +48,7 @@ the recorded packets, at whatever hop they were.`,
 		},
 	}
 	f.addShown(c.Flags())
+	addChosenFirst(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a path, and the ledger at the end")
 	completeWords(c, "identity", "auto", "fingerprint")
 	return c

@@ -18,6 +18,8 @@ type table struct {
 	Hooks  map[string]string // by the function that asks netfilter
 	Arms   map[string]string // what an entry of cause.Arm says
 	Causes []cause
+
+	harmless []*cause
 }
 
 // Words of cause.Arm that are left out where it was armed, and the one that is added
@@ -44,6 +46,8 @@ type cause struct {
 	Do        string            // the advice
 	Uncertain bool              // it is likely only, or says that it is not known
 	Arm       []string          // what would tell more
+
+	patterns []pattern
 }
 
 func (k *cause) place() string {
@@ -55,13 +59,34 @@ func (k *cause) place() string {
 
 // names says whether Kernel names d's reason and function.
 func (k *cause) names(d *trace.Drop) bool {
-	for _, p := range k.Kernel {
-		reason, function, asks := strings.Cut(p, "@")
-		if (reason == "" || matches(reason, d.Reason)) && (!asks || matches(function, bare(d.Function))) {
+	for i := range k.patterns {
+		p := &k.patterns[i]
+		if (p.reason == "" || matches(p.reason, d.Reason)) && (!p.asks || matches(p.function, bare(d.Function))) {
 			return true
 		}
 	}
 	return false
+}
+
+// pattern is one of a cause's Kernel.
+type pattern struct {
+	reason, function string
+	asks             bool // for the function
+}
+
+// prepare reads what is asked of often.
+func (t *table) prepare() {
+	for i := range t.Causes {
+		k := &t.Causes[i]
+		for _, s := range k.Kernel {
+			var p pattern
+			p.reason, p.function, p.asks = strings.Cut(s, "@")
+			k.patterns = append(k.patterns, p)
+		}
+		if k.Harmless {
+			t.harmless = append(t.harmless, k)
+		}
+	}
 }
 
 // tells says whether it matters which function of the kernel's gave a reason.
@@ -96,5 +121,6 @@ var causes = sync.OnceValue(func() *table {
 	if err := yaml.UnmarshalWithOptions(text, t, yaml.Strict()); err != nil {
 		panic(err)
 	}
+	t.prepare()
 	return t
 })

@@ -52,10 +52,12 @@ func Explain(c Case) Conclusion {
 // time when it was dropped, as a TCP acknowledgement of what is known already.
 func Harmless(d *trace.Drop) bool {
 	t := causes()
-	s := scene{drop: d, packet: &d.Sighting} // of the packet only is asked
-	for i := range t.Causes {
-		if k := &t.Causes[i]; k.Harmless && k.names(d) && s.holds(k) {
-			return true
+	for _, k := range t.harmless {
+		if k.names(d) {
+			s := scene{drop: d, packet: &d.Sighting} // of the packet only is asked
+			if s.holds(k) {
+				return true
+			}
 		}
 	}
 	return false

@@ -140,6 +140,15 @@ func TestExplain(t *testing.T) {
 	at := func(device string, d trace.Drop) trace.Drop { d.Device = device; return d }
 	to := func(p packet, dst string) packet { p.dst = dst; return p }
 	all := Armed{Drops: true, Netfilter: true, Rules: true}
+	reply := sighting(icmp4)
+	reply.Packet.ICMPType = 0
+	// The answer to a datagram that the host had given its own address.
+	masqueraded := func(d trace.Drop) *trace.Path {
+		was := sighting(packet{"8.8.8.8", "192.0.2.2", collector.ProtoUDP, 98, 64})
+		was.Hop = uint16(hops[2].ID)
+		d.Sighting = sighting(packet{"8.8.8.8", "172.16.16.10", collector.ProtoUDP, 98, 64})
+		return &trace.Path{Number: 1, Steps: []trace.Step{{Sighting: was, Prev: -1}}, Drops: []trace.Drop{d}, Verdict: trace.Dropped}
+	}
 	var b strings.Builder
 	for _, tt := range []struct {
 		name string
@@ -147,6 +156,10 @@ func TestExplain(t *testing.T) {
 	}{
 		{"docker", Case{Path: pathOf(sighting(udp4), ruled(policy, "ip_forward"))}},
 		{"docker, bridged", Case{Path: pathTo(sighting(udp4), 2, ruled(policy, "br_nf_forward_ip.part.0", "nf_hook_slow", "__br_forward"))}},
+		{"docker, an answer", Case{Path: pathOf(reply, ruled(policy, "ip_forward"))}},
+		{"docker, an answer that was masqueraded", Case{Path: masqueraded(ruled(policy, "ip_forward"))}},
+		{"docker, bridged, not explained", Case{Path: pathTo(sighting(udp4), 2, ruled(nil, "br_nf_forward_ip.part.0", "nf_hook_slow", "__br_forward")), Nodes: []*forward.Node{set("net.bridge.bridge-nf-call-iptables", "1")}}},
+		{"docker, functions hidden", Case{Path: pathOf(sighting(udp4), drop("NETFILTER_DROP", ""))}},
 		{"rule", Case{Path: pathOf(sighting(udp6), ruled(named, "ip6_forward"))}},
 		{"not explained", Case{Path: pathOf(sighting(udp4), ruled(nil, "ip_forward")), Armed: Armed{Drops: true}}},
 		{"rule not heard", Case{Path: pathOf(sighting(udp4), ruled(nil, "ip_output")), Armed: all}},
@@ -238,6 +251,19 @@ func TestHarmless(t *testing.T) {
 		if got := Harmless(&trace.Drop{Reason: tt.reason, Function: tt.function}); got != tt.want {
 			t.Errorf("%s in %s: harmless %t, want %t", tt.reason, tt.function, got, tt.want)
 		}
+	}
+	group := trace.Drop{Reason: "NOT_SPECIFIED", Function: "ip_rcv_finish_core", Sighting: sighting(packet{"172.16.16.1", "224.0.0.22", 2, 54, 1})}
+	if !Harmless(&group) {
+		t.Error("a packet for a group that a node does not want is harmful")
+	}
+	if group.Function = ""; !Harmless(&group) {
+		t.Error("the same is, if the kernel hides its functions")
+	}
+	if group.Reason = "NETFILTER_DROP"; Harmless(&group) {
+		t.Error("a rule that drops packets for groups is harmless")
+	}
+	if one := (trace.Drop{Reason: "NOT_SPECIFIED", Sighting: sighting(udp4)}); Harmless(&one) {
+		t.Error("a packet for one host is harmless")
 	}
 	ack := trace.Drop{Reason: "TCP_RFC7323_PAWS"}
 	if ack.Packet.TCPFlags, ack.Packet.PayloadOff, ack.Packet.Len = 0x10, 66, 66; !Harmless(&ack) {
