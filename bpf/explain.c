@@ -116,20 +116,38 @@ static __always_inline __u32 if_index_of(const struct sk_buff *skb)
 	return net_of_device(dev) ? BPF_CORE_READ(dev, ifindex) : BPF_CORE_READ(skb, skb_iif);
 }
 
+/*
+ * Whether the packet need not be read to know that it is not selected: one that a
+ * full socket does not take came by a hop, which had it in its slot a moment ago if
+ * it selected it. Of these there may be floods.
+ */
+static __always_inline bool is_foreign(const struct sk_buff *skb, __u32 reason)
+{
+	struct slot *s;
+
+	if (!selective || !is_reason(reason, SKB_DROP_REASON_SOCKET_RCVBUFF))
+		return false;
+	s = slot_of(skb);
+	return s && s->run.first.skb != (__u64)skb;
+}
+
 static __always_inline void record_drop(struct bpf_raw_tracepoint_args *ctx, struct dropping *on, __u16 node, struct ledger *l)
 {
 	const struct sk_buff *skb = (void *)ctx->args[0];
-	__u64 now = bpf_ktime_get_ns();
 	struct drop *d = &on->drop;
 	struct cursor c;
 	struct slot *s;
+	__u64 now;
 
+	note(&l->seen);
+	if (is_foreign(skb, ctx->args[2]))
+		return note(&l->filtered);
+	now = bpf_ktime_get_ns();
 	__builtin_memset(&d->seen.pkt, 0, sizeof(d->seen.pkt));
 	parse_held(skb, &c, &d->seen.pkt);
 	s = slot_following(skb, &c, &d->seen.pkt, now);
 	d->followed = s != 0;
 	d->matched = matches(&d->seen.pkt);
-	note(&l->seen);
 	if (!s && !d->matched)
 		return note(&l->filtered);
 	if (!s && !all_of_them())
