@@ -18,6 +18,7 @@ import (
 	"github.com/nsbpf/nsbpf/bench/load"
 	"github.com/nsbpf/nsbpf/bench/result"
 	"github.com/nsbpf/nsbpf/internal/netns"
+	"github.com/nsbpf/nsbpf/internal/rtnl"
 	"github.com/nsbpf/nsbpf/loader"
 )
 
@@ -76,7 +77,9 @@ func (o *Observer) Environment(of *load.Outcome) result.Environment {
 	return e
 }
 
-func list(cpus []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(cpus), " ", ","), "[]") }
+func list(cpus []int) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(cpus), " ", ","), "[]")
+}
 
 // line returns a small file without the white space around it, "" if there is none.
 func line(file string) string {
@@ -147,7 +150,10 @@ func readDevice(p load.Place) (result.Device, error) {
 			return err
 		}
 		a := l.Attrs()
-		d.Driver, d.MTU, d.TxQueues, d.RxQueues, d.Qdisc = l.Type(), a.MTU, a.NumTxQueues, a.NumRxQueues, a.Qdisc
+		d.Driver, d.MTU, d.TxQueues, d.RxQueues = l.Type(), a.MTU, a.NumTxQueues, a.NumRxQueues
+		if d.Qdisc, err = qdisc(a.Index); err != nil {
+			return err
+		}
 		if a.Xdp != nil && a.Xdp.Attached {
 			d.Programs = append(d.Programs, "xdp")
 		}
@@ -158,6 +164,27 @@ func readDevice(p load.Place) (result.Device, error) {
 		return d, fmt.Errorf("look at %s: %w", p, err)
 	}
 	return d, nil
+}
+
+// qdisc returns the kinds of those that a device of this thread's namespace sends by.
+func qdisc(index int) (string, error) {
+	c, err := rtnl.Dial(nil)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	all, err := c.Qdiscs()
+	if err != nil {
+		return "", err
+	}
+	var kinds []string
+	for _, q := range all {
+		if q.Index == index && q.Kind != "clsact" && q.Kind != "ingress" && !slices.Contains(kinds, q.Kind) {
+			kinds = append(kinds, q.Kind)
+		}
+	}
+	slices.Sort(kinds)
+	return cmp.Or(strings.Join(kinds, " "), "noqueue"), nil
 }
 
 // features are those offloads that the kernel tells one by one (linux/ethtool.h), by

@@ -15,6 +15,7 @@ type Case struct {
 	Name      string
 	Settings  map[string]string
 	Reference bool // see [result.Variant]
+	Load      load.Spec
 	// Enter brings the state about; nil if there is none. What it changed is undone
 	// by whoever made the Case, after the last round.
 	Enter   func(ctx context.Context) error

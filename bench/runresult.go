@@ -208,13 +208,36 @@ func limited(s load.Spec, all []*load.Outcome) string {
 	return fmt.Sprintf("the generator sent %.0f %% of the rate that was asked for", 100*got/want)
 }
 
-// Limited returns why the generators and not the path may be what rounds measured.
-func Limited(s load.Spec, rounds []Round) string {
-	var all []*load.Outcome
+// Fill enters what was measured into d: a variant for each case but the one named
+// again, which is the first case once more and shows the noise.
+func Fill(d *result.Document, cases []Case, rounds [][]Round, again string) {
+	var second *result.Variant
+	for i, c := range cases {
+		v := VariantOf(c, rounds[i])
+		if c.Name == again {
+			second = &v
+			continue
+		}
+		v.Limited = limited(c.Load, outcomes(rounds[i]))
+		d.Variants = append(d.Variants, v)
+		for _, o := range outcomes(rounds[i]) {
+			for _, n := range o.Notes {
+				if !slices.Contains(d.Notes, n) {
+					d.Notes = append(d.Notes, n)
+				}
+			}
+		}
+	}
+	if second != nil {
+		d.Noise = result.NewNoise(&d.Variants[0], second)
+	}
+}
+
+func outcomes(rounds []Round) (all []*load.Outcome) {
 	for _, r := range rounds {
 		if r.Outcome != nil {
 			all = append(all, r.Outcome)
 		}
 	}
-	return limited(s, all)
+	return all
 }

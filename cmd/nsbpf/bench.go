@@ -1,240 +1,289 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
 	"os"
-	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nsbpf/nsbpf/bench"
-	"github.com/nsbpf/nsbpf/loader"
-	"github.com/nsbpf/nsbpf/topology"
+	"github.com/nsbpf/nsbpf/bench/chart"
+	"github.com/nsbpf/nsbpf/bench/compare"
+	"github.com/nsbpf/nsbpf/bench/format"
+	"github.com/nsbpf/nsbpf/bench/load"
+	"github.com/nsbpf/nsbpf/bench/result"
+	"github.com/nsbpf/nsbpf/report"
 )
 
-func newBenchCmd(e *env) *cobra.Command {
-	c := &cobra.Command{
-		Use:     "bench",
-		Short:   "Measure what a path carries",
-		Example: "  nsbpf bench overhead",
-	}
-	c.AddCommand(newOverheadCmd(e))
-	return c
+// benchFlags are the flags of `bench`.
+type benchFlags struct {
+	settings map[string]*string // of the load, by the key that --vary knows them by
+	gso      bool
+	overUDP  bool
+	reset    bool
+	six      bool
+	port     uint16
+	duration time.Duration
+	rounds   int
+	until    effect
+	vary     []string
+	format   string
+	json     bool
+	file     string
+	svg      string
 }
 
-func newOverheadCmd(e *env) *cobra.Command {
-	plan := bench.Plan{}
-	var asJSON bool
+func (f *benchFlags) add(fl *pflag.FlagSet) {
+	f.settings = make(map[string]*string)
+	text := func(key, usage string) { f.settings[key] = fl.String(key, "", usage) }
+	text("mode", "load by `MODE`: tcp, udp, rr, crr, pps or skb (default tcp)")
+	text("size", "`BYTES` of a frame, of tcp of a write, of rr and crr of a message; or imix")
+	text("flows", "`N` streams, source ports or clients (default 1)")
+	text("threads", "`N` threads on each side (default 1)")
+	text("rate", "send at `RATE`, such as 100k (packets or transactions a second) or 100mbit (default as fast as it goes)")
+	text("cpus", "pin the senders' threads and then the receivers' to the CPUs of `LIST`, such as 0,2-3")
+	fl.BoolVar(&f.gso, "gso", false, "let the kernel cut large datagrams into frames (udp)")
+	fl.BoolVar(&f.overUDP, "over-udp", false, "requests and responses are datagrams (rr)")
+	fl.BoolVar(&f.reset, "reset", false, "end connections by a reset (crr)")
+	fl.BoolVarP(&f.six, "ipv6", "6", false, "go to TO's IPv6 address, if TO is a node")
+	fl.Uint16VarP(&f.port, "port", "p", 0, "send to `PORT` (default a free one, of pps and skb 9)")
+	fl.DurationVar(&f.duration, "duration", 50*time.Millisecond, "measure for `DURATION` each time")
+	fl.IntVar(&f.rounds, "rounds", compare.Rounds, "measure each variant `N` times, after one round that warms up")
+	fl.Var(&f.until, "until", "end as soon as the cost of CPU is known within `PERCENT`, such as 3%")
+	fl.Lookup("until").DefValue = ""
+	fl.StringArrayVar(&f.vary, "vary", nil, "compare variants: `KEY=A,B` as in size=64,1514; repeat it for all combinations")
+	fl.StringVar(&f.format, "format", "table", "print as `FORMAT`: table, "+strings.Join(format.Names(), ", "))
+	fl.BoolVar(&f.json, "json", false, "print JSON, with every sample, as --format json")
+	fl.StringVarP(&f.file, "output", "o", "", "write the result to `FILE`, as JSON unless --format says otherwise, and print the table")
+	fl.StringVar(&f.svg, "svg", "", "draw the result to `FILE` besides")
+}
+
+func newBenchCmd(e *env) *cobra.Command {
+	var f benchFlags
 	c := &cobra.Command{
-		Use:   "overhead",
-		Short: "Measure what nsbpf itself costs on this machine",
-		Long: `Measure what nsbpf itself costs: the throughput from left to right of a bridge,
-with nothing attached, with an empty program at each veth end (the floor that the
-kernel sets), with every hop counted, and besides with every packet traced at
-every hop, with one of 64, and with none because no packet matches; and with
-tcpdump on the same four veth ends where it is installed.
+		Use:   "bench [LAB/]FROM TO",
+		Short: "Measure what a path carries",
+		Long: `Put load on the path from a node to another, by generators of our own inside their
+namespaces, and measure what arrives, what it costs of the CPUs, and where the rest
+was lost.
 
-UDP rates are those at which 64-byte frames come to the receiver's device.
+  tcp   streams                      rr    requests and responses, one at a time
+  udp   datagrams                    crr   the same, with a connection for each
+  pps   frames that a program puts out of FROM's veth end
+  skb   frames that a program gives to the stack where FROM's veth pair ends
 
-All are measured in turn, round by round, in a lab of its own that touches
-nothing of the host. Trust the ratios; absolute rates are those of this machine
-at this minute.`,
-		Example: `  nsbpf bench overhead
-  nsbpf bench overhead --rounds 21 --duration 1s --json`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if plan.Rounds < 1 || plan.Duration < 10*time.Millisecond {
-				return usagef("bench needs at least 1 round of 10ms (got --rounds %d --duration %s)", plan.Rounds, plan.Duration)
+Each variant is measured once a round, in turn, and the first twice: what the two
+differ by is the noise of this machine. Medians stand with their 95 % interval.
+Rates of shared machines drift; the cost of CPU is what "bench compare" judges.
+
+--vary takes ` + strings.Join(bench.Keys(), ", ") + `.
+Values of hook are none, count, trace, tcx, clsact, xdp and xdp-generic; after a run
+that varies it the counters of the lab begin again. mtu is set at the lab's veth
+ends on the path. Both are put back as they were, also after Ctrl-C, which ends with
+what was measured until then.`,
+		Example: `  nsbpf bench left right
+  nsbpf bench left right --mode rr --until 3%
+  nsbpf bench nat/left wan --mode skb --rounds 50 --duration 100ms
+  nsbpf bench left right --mode udp --vary size=64,1514 --vary hook=none,count
+  nsbpf bench left right -o new.json --svg new.svg`,
+		Args:              wayArgs(2),
+		ValidArgsFunction: completeWay(false),
+		RunE: func(c *cobra.Command, args []string) error {
+			specs, err := f.plan(c.Flags())
+			if err != nil {
+				return err
 			}
-			return runOverhead(c.Context(), e, plan, asJSON)
+			w, err := openWay("load a path of", args[0], args[1], f.six)
+			if err != nil {
+				return err
+			}
+			return runBench(c.Context(), e, w, &f, specs)
 		},
 	}
-	c.Flags().IntVar(&plan.Rounds, "rounds", 9, "measure each case `N` times, after one round that warms up")
-	c.Flags().DurationVar(&plan.Duration, "duration", 500*time.Millisecond, "measure for `DURATION` each time")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, with every sample")
+	f.add(c.Flags())
+	modes := make([]string, len(load.Modes))
+	for i, m := range load.Modes {
+		modes[i] = string(m)
+	}
+	completeWords(c, "mode", modes...)
+	completeWords(c, "format", append([]string{"table"}, format.Names()...)...)
+	completeFlag(c, "vary", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var words []string
+		for _, k := range bench.Keys() {
+			words = append(words, k+"=")
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
+	c.AddCommand(newOverheadCmd(e), newBenchCompareCmd(e))
 	return c
 }
 
-func runOverhead(ctx context.Context, e *env, plan bench.Plan, asJSON bool) (err error) {
-	lab, err := benchLab(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, takeDown(context.WithoutCancel(ctx), lab.Name)) }()
-	left, err := lab.Netns("left")
-	if err != nil {
-		return err
-	}
-	defer left.Close()
-	right, err := lab.Netns("right")
-	if err != nil {
-		return err
-	}
-	defer right.Close()
+// variant is one combination of what is varied.
+type variant struct {
+	name   string
+	spec   load.Spec
+	values map[string]string // of the lab's state: hook, mtu
+}
 
-	devices, done, err := vethEnds(lab)
-	if err != nil {
-		return err
+// plan checks the flags and returns the variants, without their places.
+func (f *benchFlags) plan(fl *pflag.FlagSet) ([]variant, error) {
+	if f.rounds < 1 || f.duration < 10*time.Millisecond {
+		return nil, usagef("bench needs at least 1 round of 10ms (got --rounds %d --duration %s)", f.rounds, f.duration)
 	}
-	defer done()
-	variants, err := overheadVariants(ctx, e, lab, devices)
-	if err != nil {
-		return err
+	if err := f.checkOutput(fl); err != nil {
+		return nil, err
 	}
-	if e.progress {
-		plan.Progress = func(done, of int, what string) {
-			fmt.Fprintf(e.stderr, "\r\033[K%d of %d: %s", done+1, of, what)
-			if done+1 == of {
-				fmt.Fprint(e.stderr, "\r\033[K")
+	base := load.Spec{Mode: load.TCP, Duration: f.duration, GSO: f.gso, OverUDP: f.overUDP, Reset: f.reset, Port: f.port}
+	for _, key := range bench.Keys() {
+		if value := f.settings[key]; value != nil && fl.Lookup(key).Changed {
+			if err := bench.Set(&base, key, *value); err != nil {
+				return nil, usagef("--%s: %w", key, err)
 			}
 		}
 	}
-	to := netip.MustParseAddr("172.16.16.20")
-	loads := []bench.Load{bench.TCP(left, right, to), bench.UDP(left, right, to)}
-	series, err := bench.Interleave(ctx, plan, loads, variants)
+	var axes []bench.Axis
+	for _, v := range f.vary {
+		a, err := bench.ParseAxis(v)
+		if err != nil {
+			return nil, usagef("--vary: %w", err)
+		}
+		if given := fl.Lookup(a.Key); given != nil && given.Changed {
+			return nil, usagef("--%s and --vary %s exclude each other", a.Key, v)
+		}
+		axes = append(axes, a)
+	}
+	all, err := bench.Product(axes)
 	if err != nil {
-		return err
+		return nil, usagef("--vary: %w", err)
 	}
-	if asJSON {
-		return writeJSON(e.stdout, struct {
-			Schema    string          `json:"schema"`
-			Kernel    string          `json:"kernel"`
-			Summaries []bench.Summary `json:"summaries"`
-			Series    []bench.Series  `json:"series"`
-		}{"nsbpf.overhead/1", loader.Release(), bench.Summarise(series), series})
+	var variants []variant
+	for _, values := range all {
+		v := variant{name: bench.NameOf(axes, values), spec: base, values: values}
+		if err := v.set(); err != nil {
+			return nil, usage(err)
+		}
+		variants = append(variants, v)
 	}
-	printOverhead(e, bench.Summarise(series))
+	return variants, nil
+}
+
+// set enters the values into the load, as far as they are of it.
+func (v *variant) set() error {
+	for key, value := range v.values {
+		var err error
+		switch key {
+		case "hook":
+			_, err = parseHookState(value)
+		case "mtu":
+			_, err = parseMTU(value)
+		default:
+			err = bench.Set(&v.spec, key, value)
+		}
+		if err != nil {
+			return fmt.Errorf("--vary %s: %w", key, err)
+		}
+	}
+	if v.name == "" {
+		v.name = string(v.spec.Mode)
+	}
+	return checkLoad(v.spec)
+}
+
+// checkLoad finds what is wrong with a load before its path is known.
+func checkLoad(s load.Spec) error {
+	s.From, s.To = load.Place{Node: "FROM", Device: "FROM"}, load.Place{Node: "TO", Device: "TO"}
+	s.From.Addr, s.To.Addr = nowhere, nowhere
+	_, err := s.Check()
+	return err
+}
+
+// checkOutput finds what is wrong with where the result is to go, before it is there.
+func (f *benchFlags) checkOutput(fl *pflag.FlagSet) error {
+	if f.json && fl.Lookup("format").Changed && f.format != "json" {
+		return usagef("--json and --format %s exclude each other", f.format)
+	}
+	if f.json || f.file != "" && !fl.Lookup("format").Changed {
+		f.format = "json"
+	}
+	if f.format != "table" && !slices.Contains(format.Names(), f.format) {
+		return usagef("--format %q does not exist (want one of table, %s)", f.format, strings.Join(format.Names(), ", "))
+	}
+	for _, file := range []string{f.file, f.svg} {
+		if file == "" {
+			continue
+		}
+		if dir, err := os.Stat(filepath.Dir(file)); err != nil || !dir.IsDir() {
+			return usagef("%s cannot be written: there is no directory %s", file, filepath.Dir(file))
+		}
+		if at, err := os.Stat(file); err == nil && at.IsDir() {
+			return usagef("%s cannot be written: it is a directory", file)
+		}
+	}
+	if f.file != "" && f.file == f.svg {
+		return usagef("-o and --svg name the same file %s", f.file)
+	}
 	return nil
 }
 
-// overheadVariants leaves out what cannot be had here, and says so.
-func overheadVariants(ctx context.Context, e *env, lab *topology.Lab, devices []bench.Device) ([]bench.Variant, error) {
-	variants := []bench.Variant{nothing()}
-	floor := bench.Floor(devices)
-	leave, err := floor.Enter(ctx)
-	switch {
-	case err == nil:
-		if err := leave(); err != nil {
-			return nil, err
-		}
-		variants = append(variants, floor)
-	case errors.Is(err, ebpf.ErrNotSupported):
-		e.warn("this kernel has no tcx, so an empty program is not compared with")
-	default:
-		return nil, err
+// show writes the document as the flags say.
+func (f *benchFlags) show(e *env, d *result.Document) error {
+	var out bytes.Buffer
+	table := func() error { return report.BenchTable(e.stdout, d, e.style()) }
+	if f.format == "table" && f.file == "" {
+		return errors.Join(table(), f.draw(d))
 	}
-	variants = append(variants, counted(lab),
-		traced("trace", lab),
-		traced("1/64", lab, "--sample", "1/64"),
-		traced("no match", lab, "tcp port 9 and host 192.0.2.99"))
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		e.warn("tcpdump is not installed, so it is not compared with")
-		return variants, nil
+	var err error
+	if f.format == "table" {
+		err = report.BenchTable(&out, d, report.Style{})
+	} else {
+		err = format.Write(&out, f.format, d)
 	}
-	return append(variants, bench.Tcpdump(devices)), nil
-}
-
-// benchLab brings up a bridge that touches nothing of the host, uncounted.
-func benchLab(ctx context.Context) (*topology.Lab, error) {
-	t, err := topology.Load("bridge")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if t, err = t.Isolated().Named(fmt.Sprintf("bench-%d", os.Getpid())); err != nil {
-		return nil, err
+	if f.file == "" {
+		_, err = e.stdout.Write(out.Bytes())
+	} else if err = os.WriteFile(f.file, out.Bytes(), 0o644); err == nil && !f.json {
+		err = table()
 	}
-	return topology.Up(ctx, t, topology.UpOptions{})
+	return errors.Join(err, f.draw(d))
 }
 
-// vethEnds opens the namespaces of the lab's veth ends.
-func vethEnds(lab *topology.Lab) (devices []bench.Device, done func(), err error) {
-	done = func() {
-		for _, d := range devices {
-			d.Netns.Close()
-		}
+// draw writes the image that was asked for.
+func (f *benchFlags) draw(d *result.Document) error {
+	if f.svg == "" {
+		return nil
 	}
-	for _, l := range lab.Topology.Links {
-		for _, end := range []topology.End{l.A, l.B} {
-			ns, err := lab.Netns(end.Node)
-			if err != nil {
-				done()
-				return nil, nil, err
-			}
-			devices = append(devices, bench.Device{Netns: ns, Name: end.Device})
-		}
+	var out bytes.Buffer
+	if err := chart.Write(&out, d); err != nil {
+		return err
 	}
-	return devices, done, nil
+	return os.WriteFile(f.svg, out.Bytes(), 0o644)
 }
 
-func nothing() bench.Variant {
-	return bench.Variant{Name: "nothing", Enter: func(context.Context) (func() error, error) {
-		return func() error { return nil }, nil
-	}}
-}
-
-func counted(lab *topology.Lab) bench.Variant {
-	return bench.Variant{Name: "count", Enter: func(ctx context.Context) (func() error, error) {
-		if _, err := loader.Open(lab).AttachCount(ctx, loader.Hooks{}); err != nil {
-			return nil, err
-		}
-		return func() error { return loader.Clean(lab.Dir) }, nil
-	}}
-}
-
-// traced counts, and traces by a process of its own as a user does, with args.
-func traced(name string, lab *topology.Lab, args ...string) bench.Variant {
-	return bench.Variant{Name: name, Enter: func(ctx context.Context) (func() error, error) {
-		uncount, err := counted(lab).Enter(ctx)
-		if err != nil {
-			return nil, err
-		}
-		untrace, err := runTracer(append([]string{"trace", lab.Name, "--quiet"}, args...))
-		if err != nil {
-			return nil, errors.Join(err, uncount())
-		}
-		return func() error { return errors.Join(untrace(), uncount()) }, nil
-	}}
-}
-
-// runTracer runs this program with args, and returns when it traces.
-func runTracer(args []string) (stop func() error, err error) {
-	c := exec.Command(os.Args[0], args...)
-	stderr, err := c.StderrPipe()
+// runBench measures the variants and prints the result, also what there is of it when
+// ctx ends.
+func runBench(ctx context.Context, e *env, w way, f *benchFlags, variants []variant) (err error) {
+	b, err := openBenching(w, variants)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.Start(); err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, b.close()) }()
+	cases, err := b.cases(variants)
+	if err != nil {
+		return err
 	}
-	said := bufio.NewReader(stderr)
-	for {
-		line, err := said.ReadString('\n')
-		if strings.HasPrefix(line, "tracing ") {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("nsbpf %s: %w: %s", strings.Join(args, " "), errors.Join(err, c.Wait()), line)
-		}
+	d, err := b.measure(ctx, e, f, cases)
+	if d != nil {
+		err = errors.Join(f.show(e, d), err)
 	}
-	return func() error {
-		err := c.Process.Signal(os.Interrupt)
-		_, copied := io.Copy(io.Discard, said) // it says more when it ends
-		return errors.Join(err, copied, c.Wait())
-	}, nil
-}
-
-func printOverhead(e *env, all []bench.Summary) {
-	fmt.Fprintf(e.stdout, "%-7s %-9s %10s %-7s %7s  %-13s %s\n", "LOAD", "VARIANT", "MEDIAN", "", "RATIO", "QUARTILES", "CPU")
-	for _, s := range all {
-		fmt.Fprintf(e.stdout, "%-7s %-9s %10.3f %-7s %7.3f  %.3f … %.3f  × %.2f\n",
-			s.Load, s.Variant, s.Rate, s.Unit, s.RateRatio, s.Spread[0], s.Spread[1], s.CPURatio)
-	}
+	return err
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/nsbpf/nsbpf/internal/testenv"
 )
 
-// load is what is sent from left to one address. send returns how many packets
+// burden is what is sent from left to one address. send returns how many packets
 // that is, there and back, and 0 if it does not know.
-type load struct {
+type burden struct {
 	name string
 	to   netip.Addr
 	send func(*testing.T, *course, netip.Addr) int
 }
 
 // loads are sent to an address of IPv4 and to one of IPv6.
-func loads(to4, to6 netip.Addr) []load {
-	return []load{
+func loads(to4, to6 netip.Addr) []burden {
+	return []burden{
 		{"udp4", to4, sendCounters(0)}, {"udp6", to6, sendCounters(0)},
 		{"udp6 that begin alike", to6, sendCounters(8)}, // as VXLAN and WireGuard do
 		{"ping4", to4, flood}, {"ping6", to6, flood},

@@ -36,7 +36,7 @@ func (e estimateLine) contains(least, most int) bool {
 const others = 30
 
 // eachSampled runs test in the labs nat and bridge.
-func eachSampled(t *testing.T, test func(*testing.T, *course, []load, [][]string)) {
+func eachSampled(t *testing.T, test func(*testing.T, *course, []burden, [][]string)) {
 	testenv.Root(t)
 	for _, tt := range []struct {
 		name  string
@@ -59,7 +59,7 @@ func eachSampled(t *testing.T, test func(*testing.T, *course, []load, [][]string
 
 // A sample is of whole paths, NAT or not, and tells how many packets there were.
 func TestSample(t *testing.T) {
-	eachSampled(t, func(t *testing.T, c *course, loads []load, routes [][]string) {
+	eachSampled(t, func(t *testing.T, c *course, loads []burden, routes [][]string) {
 		for _, l := range loads {
 			t.Run(l.name, func(t *testing.T) {
 				sent := 0
@@ -107,7 +107,7 @@ func (d *document) checkHops(t *testing.T) {
 // time and in every lab, translated or not.
 func TestSampleIsByContent(t *testing.T) {
 	var first [2][]uint64 // by family
-	eachSampled(t, func(t *testing.T, c *course, _ []load, routes [][]string) {
+	eachSampled(t, func(t *testing.T, c *course, _ []burden, routes [][]string) {
 		to := [2]netip.Addr{right4, right6}
 		if c.name == "nat" {
 			to = [2]netip.Addr{outside, outside6}
@@ -196,7 +196,7 @@ func (c *course) sampled(t *testing.T, route []string, do func()) []uint64 {
 
 // A rate is kept, and what it lets pass is followed all the way.
 func TestRate(t *testing.T) {
-	eachSampled(t, func(t *testing.T, c *course, loads []load, routes [][]string) {
+	eachSampled(t, func(t *testing.T, c *course, loads []burden, routes [][]string) {
 		for _, l := range loads {
 			t.Run(l.name, func(t *testing.T) {
 				d := c.traced(t, []string{"--rate=100"}, func() { l.send(t, c, l.to) })
@@ -224,7 +224,7 @@ func (d *document) checkRate(t *testing.T, rate int) {
 
 // An expression, a sample and a rate at once: each has its place in the ledger.
 func TestSampleRateAndExpression(t *testing.T) {
-	eachSampled(t, func(t *testing.T, c *course, loads []load, routes [][]string) {
+	eachSampled(t, func(t *testing.T, c *course, loads []burden, routes [][]string) {
 		for _, expr := range []string{"udp", "udp and net 172.16.0.0/12", "icmp6 or tcp", "src host 172.16.16.10"} {
 			t.Run(expr, func(t *testing.T) {
 				d := c.traced(t, []string{expr, "--sample=1/2", "--rate=200"}, func() {
@@ -246,7 +246,7 @@ func TestSampleRateAndExpression(t *testing.T) {
 
 // A ring that is too small loses events, says how many, and --strict fails for that.
 func TestTinyRingIsStrict(t *testing.T) {
-	eachSampled(t, func(t *testing.T, c *course, loads []load, _ [][]string) {
+	eachSampled(t, func(t *testing.T, c *course, loads []burden, _ [][]string) {
 		b := startTrace(t, "trace", c.name, "--json", "--strict", "--ring=4")
 		for _, l := range loads {
 			l.send(t, c, l.to)

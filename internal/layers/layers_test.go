@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 	"bench/format":     {"bench/compare", "bench/result"},
 	"bench/chart":      {"bench/result"},
 	"report":           {"bench/compare", "bench/result", "bench/stat", "assert", "trace", "trace/diff", "trace/why", "collector", "bpf", "topology", "forward", "ping", "internal/hop"},
-	"bench":            {"bench/load", "bench/result", "bench/stat", "loader", "collector", "internal/netns"},
+	"bench":            {"bench/load", "bench/result", "bench/stat", "loader", "collector", "internal/netns", "internal/rtnl"},
 	"bench/load":       {"bpf", "collector", "internal/netns", "internal/rtnl"},
 	"cmd/nsbpf": {"assert", "bench", "bench/chart", "bench/compare", "bench/format", "bench/load", "bench/result", "bench/stat",
 		"bpf", "collector", "loader", "report", "topology", "trace", "trace/filter",
