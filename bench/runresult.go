@@ -12,16 +12,18 @@ import (
 	"github.com/nsbpf/nsbpf/bench/result"
 )
 
-// FiguresOf returns what a load's outcome shows. Only the cost of CPU has a gate: the
-// rates of shared machines drift. It is an error if nothing arrived, for then there is
-// nothing to measure.
-func FiguresOf(mode load.Mode, o load.Outcome) ([]Figure, error) {
+// FiguresOf returns what the outcome of a load shows. Only the cost of CPU has a gate:
+// the rates of shared machines drift. Generators of frames that keep a rate wait on the
+// CPU, so theirs has none. It is an error if nothing arrived, for then there is nothing
+// to measure.
+func FiguresOf(s load.Spec, o load.Outcome) ([]Figure, error) {
 	if o.Received.Packets == 0 {
 		return nil, fmt.Errorf("nothing arrived of %d that were sent%s", o.Sent.Packets, whereLost(o.Lost))
 	}
 	rate := func(unit string, v float64) Figure { return Figure{"rate", unit, result.Higher, false, v} }
-	cpu := func(unit string, v float64) Figure { return Figure{"cpu", unit, result.Lower, true, v} }
-	switch mode {
+	waits := (s.Mode == load.PPS || s.Mode == load.SKB) && s.Rate+s.Bits > 0
+	cpu := func(unit string, v float64) Figure { return Figure{"cpu", unit, result.Lower, !waits, v} }
+	switch s.Mode {
 	case load.TCP:
 		return []Figure{rate("bit/s", o.BitRate()), cpu("ns/kB", o.NSPerKilobyte())}, nil
 	case load.RR, load.CRR:

@@ -91,7 +91,7 @@ func (b *benching) caseOf(v variant) bench.Case {
 			return r, err
 		}
 		r.Outcome, r.Seen = &o, b.route.seen(before, b.hooks.counts())
-		r.Figures, err = bench.FiguresOf(v.spec.Mode, o)
+		r.Figures, err = bench.FiguresOf(v.spec, o)
 		return r, err
 	}
 	return c

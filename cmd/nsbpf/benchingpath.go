@@ -49,11 +49,11 @@ func openRoute(w way, s load.Spec) (r *route, err error) {
 	switch {
 	case j.End == forward.LeftLab:
 		return nil, usagef("%s is outside lab %q, where nothing of ours receives (load a node of the lab)", w.dst, w.lab.Name)
-	case j.End == forward.Stopped && len(j.Obstacles) > 0:
-		return nil, fmt.Errorf("no load goes from %s to %s: %s", w.from, w.to, j.Obstacles[len(j.Obstacles)-1].Sentence)
-	case j.At == w.from && len(j.Steps) == 0, w.to == w.from:
+	case j.At == w.from && len(j.Obstacles) == 0, w.to == w.from:
 		return nil, usagef("%s and %s are the same node (load the path to another)", w.from, w.to)
-	case j.End != forward.Delivered && w.lab.Topology.Node(w.to) == nil:
+	case !arrives(j) && j.End == forward.Stopped && len(j.Obstacles) > 0:
+		return nil, fmt.Errorf("no load goes from %s to %s: %s", w.from, w.to, j.Obstacles[len(j.Obstacles)-1].Sentence)
+	case !arrives(j) && w.lab.Topology.Node(w.to) == nil:
 		return nil, fmt.Errorf("which node %s is on cannot be told (name the node)", w.dst)
 	}
 	r = &route{from: j.Packet.Src, dst: w.dst, to: j.At, journey: j}
@@ -64,6 +64,12 @@ func openRoute(w way, s load.Spec) (r *route, err error) {
 		r.notes = append(r.notes, "which way packets take is not certain by the configuration (see nsbpf path)")
 	}
 	return r, r.open(w.lab)
+}
+
+// arrives says whether packets come to the node, where the load brings its own sink.
+func arrives(j *forward.Journey) bool {
+	return j.End == forward.Delivered ||
+		j.End == forward.Stopped && len(j.Obstacles) > 0 && j.Obstacles[len(j.Obstacles)-1].Code == forward.NobodyListens
 }
 
 // open opens the namespaces of the devices along the path.
