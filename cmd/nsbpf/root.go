@@ -19,7 +19,7 @@ func newRootCmd(e *env) *cobra.Command {
 		Short: "Build networks of namespaces, and see every hop of them",
 		Long: `nsbpf builds a network of Linux namespaces, veth pairs, bridges and NAT, and
 puts BPF programs on every veth end. It shows what passes each hop, which way a
-packet went, how long each hop took and where it was last seen.`,
+packet went, how long each hop took, and where and why it died.`,
 		Example: `  nsbpf up nat --wan --trace     # build, and follow every packet until Ctrl-C
   nsbpf exec left -- ping -c1 8.8.8.8
   nsbpf stats --watch
@@ -64,6 +64,8 @@ func flagError(c *cobra.Command, err error) error {
 	switch kind := flag.Value.Type(); {
 	case errors.Is(err, strconv.ErrRange):
 		return usagef("--%s %s is too large", flag.Name, bad.GetValue())
+	case kind == "bool":
+		return usagef("--%s %q is neither true nor false (it needs no value)", flag.Name, bad.GetValue())
 	case kind == "duration":
 		return usagef("--%s %q is no duration (want for example 10s or 500ms)", flag.Name, bad.GetValue())
 	case kind == "int" || strings.HasPrefix(kind, "uint"):
