@@ -35,6 +35,7 @@ type benchFlags struct {
 	rounds   int
 	until    effect
 	vary     []string
+	search   bool
 	format   string
 	json     bool
 	file     string
@@ -60,6 +61,7 @@ func (f *benchFlags) add(fl *pflag.FlagSet) {
 	fl.Var(&f.until, "until", "end as soon as the cost of CPU is known within `PERCENT`, such as 3%")
 	fl.Lookup("until").DefValue = ""
 	fl.StringArrayVar(&f.vary, "vary", nil, "compare variants: `KEY=A,B` as in size=64,1514; repeat it for all combinations")
+	fl.BoolVar(&f.search, "search", false, "look for the highest rate without loss too (udp, pps, skb)")
 	fl.StringVar(&f.format, "format", "table", "print as `FORMAT`: table, "+strings.Join(format.Names(), ", "))
 	fl.BoolVar(&f.json, "json", false, "print JSON, with every sample, as --format json")
 	fl.StringVarP(&f.file, "output", "o", "", "write the result to `FILE`, as JSON unless --format says otherwise, and print the table")
@@ -84,6 +86,9 @@ Each variant is measured once a round, in turn, and the first twice: what the tw
 differ by is the noise of this machine. Medians stand with their 95 % interval.
 Rates of shared machines drift; the cost of CPU is what "bench compare" judges.
 
+--search looks besides for the highest rate at which nothing is lost, to one hundredth
+of what was sent flat out, three times (RFC 2544, section 26.1).
+
 --vary takes ` + strings.Join(bench.Keys(), ", ") + `.
 Values of hook are none, count, trace, tcx, clsact, xdp and xdp-generic; after a run
 that varies it the counters of the lab begin again. mtu is set at the lab's veth
@@ -93,6 +98,7 @@ what was measured until then.`,
   nsbpf bench left right --mode rr --until 3%
   nsbpf bench nat/left wan --mode skb --rounds 50 --duration 100ms
   nsbpf bench left right --mode udp --vary size=64,1514 --vary hook=none,count
+  nsbpf bench left right --mode udp --search --rounds 10
   nsbpf bench left right -o new.json --svg new.svg`,
 		Args:              wayArgs(2),
 		ValidArgsFunction: completeWay(false),
@@ -109,6 +115,13 @@ what was measured until then.`,
 		},
 	}
 	f.add(c.Flags())
+	completeBench(c)
+	c.AddCommand(newOverheadCmd(e), newBenchCompareCmd(e))
+	return c
+}
+
+// completeBench lets the shell complete the flags of bench.
+func completeBench(c *cobra.Command) {
 	modes := make([]string, len(load.Modes))
 	for i, m := range load.Modes {
 		modes[i] = string(m)
@@ -122,8 +135,6 @@ what was measured until then.`,
 		}
 		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	})
-	c.AddCommand(newOverheadCmd(e), newBenchCompareCmd(e))
-	return c
 }
 
 // variant is one combination of what is varied.
@@ -167,7 +178,11 @@ func (f *benchFlags) plan(fl *pflag.FlagSet) ([]variant, error) {
 	var variants []variant
 	for _, values := range all {
 		v := variant{name: bench.NameOf(axes, values), spec: base, values: values}
-		if err := v.set(); err != nil {
+		err := v.set()
+		if err == nil && f.search {
+			err = checkSearch(v.spec)
+		}
+		if err != nil {
 			return nil, usage(err)
 		}
 		variants = append(variants, v)

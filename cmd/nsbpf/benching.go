@@ -140,5 +140,9 @@ func (b *benching) measure(ctx context.Context, e *env, f *benchFlags, cases []b
 		d.Notes = append(d.Notes, bench.Wide(cases, rounds, float64(f.until))...)
 	}
 	bench.Fill(d, cases, rounds, again)
+	if f.search && err == nil {
+		err = search(ctx, d, cases, rounds)
+		d.Interrupted = err != nil
+	}
 	return d, err
 }

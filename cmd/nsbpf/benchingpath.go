@@ -116,8 +116,8 @@ func (r *route) enter(s *load.Spec) {
 	}
 }
 
-// ends returns the places that are ends of the lab's own links, with those that are
-// not on the path but at the other side of one that is.
+// ends returns the places that are ends of the lab's own links; a path passes both of
+// each.
 func (r *route) ends(t *topology.Topology) []load.Place {
 	var all []load.Place
 	for _, l := range t.Links {

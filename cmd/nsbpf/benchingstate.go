@@ -109,7 +109,7 @@ func (s *hookState) counts() map[string]uint64 {
 func (s *hookState) mayChange() error {
 	filters, err := loader.Open(s.lab).Filters()
 	if err == nil && len(filters) > 0 {
-		err = fmt.Errorf("lab %q has filters, which --vary hook would remove (nsbpf filter rm --all, or leave it out)", s.lab.Name)
+		err = fmt.Errorf("lab %q has filters, which --vary hook would remove (remove them by nsbpf filter rm, or vary something else)", s.lab.Name)
 	}
 	return err
 }

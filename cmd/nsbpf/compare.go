@@ -50,8 +50,8 @@ allow no verdict, and the reason is told. Else the exit code is 0.
 
 With %d rounds on a shared machine a cost that is 10 %% higher is found in 95 of 100
 cases, and fewer than 1 in 100 alarms are false.`, compare.Rounds),
-		Example: `  nsbpf bench --json > old.json
-  nsbpf bench --json > new.json
+		Example: `  nsbpf bench left right --json > old.json
+  nsbpf bench left right --json > new.json
   nsbpf bench compare old.json new.json --max-regression 5%
   nsbpf bench compare old.json new.json --ignore-environment=kernel --format markdown`,
 		Args: cobra.ExactArgs(2),
