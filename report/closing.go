@@ -25,6 +25,8 @@ type Closing struct {
 	Cost  collector.Cost
 	// RulingsLost is what nft's rules said and there was no room for.
 	RulingsLost uint64
+	// DropsMissed is how often the kernel could not tell of a drop.
+	DropsMissed uint64
 	// Losses are, by node, the counters of losses that grew meanwhile.
 	Losses map[string][]forward.Loss
 	// Unended says that neither Ledgers nor Cost are known: it is a recording's that
@@ -63,14 +65,14 @@ func ClosingText(w io.Writer, c Closing, style Style) error {
 
 // unheard says what was lost besides sightings, "" if nothing was.
 func (c *Closing) unheard() string {
-	return amounts(unlessZero(c.Ledgers.Drops.Lost, "of the kernel's drops"), unlessZero(c.Ledgers.Passages.Lost, "of netfilter's hooks"),
+	return amounts(unlessZero(c.Ledgers.Drops.Lost+c.DropsMissed, "of the kernel's drops"), unlessZero(c.Ledgers.Passages.Lost, "of netfilter's hooks"),
 		unlessZero(c.RulingsLost, "of nft's rulings"), unlessZero(c.Ledgers.Total.Unsnapped, "of the packets' bytes"))
 }
 
 // Lost says how many events were lost, of whatever kind.
 func (c *Closing) Lost() uint64 {
 	l := &c.Ledgers
-	return l.Total.Lost + l.Drops.Lost + l.Passages.Lost + c.RulingsLost + l.Total.Unsnapped
+	return l.Total.Lost + l.Drops.Lost + l.Passages.Lost + c.RulingsLost + c.DropsMissed + l.Total.Unsnapped
 }
 
 func closingLine(c Closing, style Style) string {
@@ -235,6 +237,7 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		Drops       *ledgerJSON               `json:"drops,omitempty"`
 		Passages    *ledgerJSON               `json:"passages,omitempty"`
 		RulingsLost uint64                    `json:"rulings_lost,omitempty"`
+		DropsMissed uint64                    `json:"drops_missed,omitempty"`
 		Unsnapped   uint64                    `json:"unsnapped,omitempty"`
 		Losses      map[string][]forward.Loss `json:"losses,omitempty"`
 		Unended     bool                      `json:"unended,omitempty"`
@@ -243,7 +246,7 @@ func ClosingJSON(w io.Writer, c Closing) error {
 		"nsbpf.ledger/1", c.Lab, t.Paths, t.Delivered, t.LeftLab, t.Merged, t.PartlyDelivered, t.Dropped, t.LastSeen, t.Unfinished,
 		t.Retransmitted, t.GivenUp, t.Forgotten, t.Sightings, t.Strays,
 		newLedgerJSON(c.Ledgers.Total), c.Shown, hops, sample, unlessUnused(c.Ledgers.Drops), unlessUnused(c.Ledgers.Passages),
-		c.RulingsLost, c.Ledgers.Total.Unsnapped, c.Losses, c.Unended,
+		c.RulingsLost, c.DropsMissed, c.Ledgers.Total.Unsnapped, c.Losses, c.Unended,
 		costJSON{c.Cost.Runs, c.Cost.PerRun(), c.Cost.Reader, c.Cost.Elapsed},
 	})
 }

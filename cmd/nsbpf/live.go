@@ -100,6 +100,10 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 	if err := errors.Join(err, costErr); err != nil {
 		return recording.End{}, err
 	}
+	missed, err := l.tr.MissedDrops()
+	if err != nil {
+		return recording.End{}, err
+	}
 	// The programs went on until they were detached.
 	if err := errors.Join(l.tr.Detach(), l.rules.Close(), l.ring.Drain(l.tell)); err != nil {
 		return recording.End{}, err
@@ -113,7 +117,7 @@ func (l *live) follow(ctx context.Context) (recording.End, error) {
 	clear(l.looked)
 	l.joiner.End()
 	ledgers, err := collector.ReadLedgers(l.tr.Ledgers, l.tr.Hops)
-	return recording.End{Ledgers: ledgers, RulingsLost: l.rules.lost(), Cost: spent}, errors.Join(l.err, err)
+	return recording.End{Ledgers: ledgers, RulingsLost: l.rules.lost(), DropsMissed: missed, Cost: spent}, errors.Join(l.err, err)
 }
 
 // tell tells the session what was read of the ring, and what came besides.

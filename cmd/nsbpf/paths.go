@@ -113,7 +113,8 @@ func (p *pathPrinter) end(end *recording.End) error {
 	s := p.session
 	c := report.Closing{Lab: s.start.Lab, Totals: s.joiner.Totals(), Unended: end == nil}
 	if end != nil {
-		c.Ledgers, c.Cost, c.RulingsLost = end.Ledgers, end.Cost, end.RulingsLost
+		c.Ledgers, c.Cost = end.Ledgers, end.Cost
+		c.RulingsLost, c.DropsMissed = end.RulingsLost, end.DropsMissed
 	}
 	c.Losses = make(map[string][]forward.Loss)
 	for node, losses := range s.losses {

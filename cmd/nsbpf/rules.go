@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 
-	"github.com/nsbpf/nsbpf/internal/netns"
 	"github.com/nsbpf/nsbpf/loader"
 	"github.com/nsbpf/nsbpf/rulings"
 	"github.com/nsbpf/nsbpf/topology"
@@ -24,14 +23,12 @@ func watchRules(lab *topology.Lab, tr *loader.Trace) (_ *ruleWatch, err error) {
 	w := &ruleWatch{}
 	var nodes []rulings.Node
 	for _, n := range lab.Topology.Nodes {
-		at := rulings.Node{Name: n.Name}
-		if n.Netns != "" {
-			if at.NS, err = netns.Open(n.Netns); err != nil {
-				return nil, errors.Join(err, w.Close())
-			}
-			w.spaces = append(w.spaces, at.NS)
+		ns, err := lab.Netns(n.Name)
+		if err != nil {
+			return nil, errors.Join(err, w.Close())
 		}
-		nodes = append(nodes, at)
+		w.spaces = append(w.spaces, ns)
+		nodes = append(nodes, rulings.Node{Name: n.Name, NS: ns})
 	}
 	if w.watch, err = rulings.Open(nodes, rulings.Config{Lab: lab.Name, Selects: tr.Traced}); err != nil {
 		return nil, errors.Join(err, w.Close())

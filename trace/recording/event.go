@@ -98,5 +98,8 @@ type End struct {
 	Ledgers collector.Ledgers
 	// RulingsLost is what nft said and there was no room for.
 	RulingsLost uint64
+	// DropsMissed is how often the kernel could not tell of a drop, since it was just
+	// telling of another on that CPU. It is of the whole machine.
+	DropsMissed uint64
 	Cost        collector.Cost
 }

@@ -180,6 +180,7 @@ type endLine struct {
 	Type string `json:"type"`
 	ledgersDoc
 	RulingsLost uint64  `json:"rulings_lost,omitempty"`
+	DropsMissed uint64  `json:"drops_missed,omitempty"`
 	Cost        costDoc `json:"cost"`
 }
 

@@ -192,7 +192,7 @@ func (r *Reader) other(kind string) (e Event, err error) {
 	case typeEnd:
 		var l endLine
 		err = r.decode(&l)
-		e.End, r.done = &End{Ledgers: l.ledgers(), RulingsLost: l.RulingsLost, Cost: collector.Cost(l.Cost)}, true
+		e.End, r.done = &End{Ledgers: l.ledgers(), RulingsLost: l.RulingsLost, DropsMissed: l.DropsMissed, Cost: collector.Cost(l.Cost)}, true
 	case typeNext:
 		var l nextLine
 		err = r.decode(&l)

@@ -56,7 +56,7 @@ func (w *Writer) Write(e Event) error {
 	case e.Counts != nil:
 		return w.enc.Encode(countsLine{typeCounts, newLedgersDoc(e.Counts)})
 	case e.End != nil:
-		return w.enc.Encode(endLine{typeEnd, newLedgersDoc(&e.End.Ledgers), e.End.RulingsLost, costDoc(e.End.Cost)})
+		return w.enc.Encode(endLine{typeEnd, newLedgersDoc(&e.End.Ledgers), e.End.RulingsLost, e.End.DropsMissed, costDoc(e.End.Cost)})
 	case e.Next != "":
 		return w.enc.Encode(nextLine{typeNext, e.Next})
 	}
